@@ -1,0 +1,139 @@
+"""Skinned bodies: arrays in, points out. A chain of small immutable types, no state to reset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.bodies.skinning import Skeleton, Skin, make_skin, pose_joints, rest_positions, skin_points
+from fitting.types import Block, Contour, Embedding, Parameters
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """A body in one pose per frame, in the world frame, metres."""
+
+    points: Float[Tensor, "problems frames points 3"]
+    joints: Float[Tensor, "problems frames joints 3"]
+    rotations: Float[Tensor, "problems frames joints 3 3"]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What pictures and files need beyond geometry; None where the model file has none."""
+
+    colours: np.ndarray | None = None  # (V, 3) in 0..1
+    uv: np.ndarray | None = None  # (N, 2)
+    uv_faces: np.ndarray | None = None  # (T, 3)
+    face_region: np.ndarray | None = None  # vertex numbers of the face, for accuracy in millimetres
+
+
+@dataclass(frozen=True)
+class SkinnedBody:
+    """A FLAME- or SMPL-like body: linear rest shape, joints linear in it, linear blend skinning.
+
+    The order of the joints is the order of the rotation blocks; the order of the coefficients is `coefficient_blocks`.
+    """
+
+    name: str
+    sha256: str
+    blocks: tuple[Block, ...]
+    rotation_blocks: tuple[str, ...]
+    coefficient_blocks: tuple[str, ...]
+    joint_names: tuple[str, ...]
+    head_joint: int  # whose world rotation the contour's yaw is read from
+    faces: np.ndarray
+    skeleton: Skeleton
+    skin: Skin
+    skinning: Float[Tensor, "vertices joints"]
+    embeddings: Mapping[str, Embedding]
+    yard_sticks: Mapping[str, float]  # metres between a layout's size pair on the mean body, by layout name
+    expression_names: tuple[str, ...]
+    expression_sd: Float[Tensor, " expressions"]
+    expression_bounds: Float[Tensor, "expressions 2"]
+    looks: Looks = field(default_factory=Looks)
+    contour: Contour | None = None  # of a restricted body: its candidates stand after the static points
+
+    def neutral(self, problems: int, frames: int) -> Parameters:
+        """The mean body at rest in the world's origin."""
+        return Parameters({block.name: block.neutral(problems, frames) for block in self.blocks}).to(self.skin.template)
+
+    def pose(self, parameters: Parameters) -> PosedBody:
+        """Points, joints and their rotations in the world: skinning, then the uniform `scale`, then `transl`."""
+        coefficients = tuple(parameters[name] for name in self.coefficient_blocks)
+        local = torch.cat([parameters[name] for name in self.rotation_blocks], dim=2)
+        joints_rest = rest_positions(self.skeleton.template, self.skeleton.directions, coefficients)
+        rest = rest_positions(self.skin.template, self.skin.directions, coefficients)
+        if self.skin.pose_directions is not None:
+            feature = (local[:, :, 1:] - torch.eye(3).to(local)).flatten(2)
+            rest = rest + (feature @ self.skin.pose_directions).unflatten(-1, (-1, 3))
+        rotations, places = pose_joints(self.skeleton.parents, joints_rest, local)
+        points = skin_points(self.skin, rest, joints_rest, rotations, places)
+        if self.contour is not None:
+            points = slide_contour(points, self.contour, rotations[:, :, self.head_joint])
+        size = torch.exp(parameters["scale"])[..., None] if "scale" in parameters else 1.0
+        transl = parameters["transl"][:, :, None]
+        return PosedBody(points * size + transl, places * size + transl, rotations)
+
+    def restrict(self, embedding: Embedding) -> SkinnedBody:
+        """The same body with nothing but an embedding's points: static ones, then the contour's, in its order."""
+        vertices, weights = embedding.vertices, embedding.weights
+        if embedding.contour is not None:
+            vertices = torch.cat([vertices, embedding.contour.vertices.flatten(0, 1)])
+            weights = torch.cat([weights, embedding.contour.weights.flatten(0, 1)])
+        template = self.skin.template
+        skin = make_skin(
+            vertices,
+            weights.to(template),
+            template,
+            self.skin.directions.unflatten(1, (-1, 3)),
+            None if self.skin.pose_directions is None else self.skin.pose_directions.unflatten(1, (-1, 3)),
+            self.skinning,
+        )
+        return replace(self, skin=skin, contour=embedding.contour)
+
+    def to(self, like: Tensor) -> SkinnedBody:
+        """The same body with the dtype and on the device of `like`."""
+        return _move(self, like)
+
+
+def slide_contour(
+    points: Float[Tensor, "problems frames candidates 3"],
+    contour: Contour,
+    head: Float[Tensor, "problems frames 3 3"],
+) -> Float[Tensor, "problems frames points 3"]:
+    """Replaces the contour's candidates at the end by their interpolation at the head's signed yaw.
+
+    yaw = atan2(-R20, |(R00, R10)|), positive when the subject turns to his left: `facts` of FLAME's dynamic contour,
+    here between neighbouring rows instead of rounded, so that it is continuous. The yaw decides where on the skin a
+    point lies, not how it moves with the head: no gradient goes through it.
+    """
+    rows, count = contour.vertices.shape[:2]
+    static = points[:, :, : points.shape[2] - rows * count]
+    table = points[:, :, points.shape[2] - rows * count :].unflatten(2, (rows, count))
+    R = head.detach()
+    yaw = torch.rad2deg(torch.atan2(-R[..., 2, 0], torch.hypot(R[..., 0, 0], R[..., 1, 0])))
+    yaw = yaw.clamp(contour.yaw[0], contour.yaw[-1]).contiguous()
+    above = torch.searchsorted(contour.yaw, yaw).clamp(1, rows - 1)
+    share = (yaw - contour.yaw[above - 1]) / (contour.yaw[above] - contour.yaw[above - 1])
+    pick = torch.zeros(*yaw.shape, rows).to(points)
+    pick.scatter_(2, above[..., None], share[..., None].to(points))
+    pick.scatter_(2, above[..., None] - 1, 1 - share[..., None].to(points))
+    return torch.cat([static, torch.einsum("pfr,pfrnd->pfnd", pick, table)], dim=2)
+
+
+def _move(record: Any, like: Tensor) -> Any:
+    """Every tensor of a record, however deep, to the device of `like`, floating ones to its dtype too."""
+    if isinstance(record, Tensor):
+        return record.to(like) if record.is_floating_point() else record.to(like.device)
+    if is_dataclass(record) and not isinstance(record, type):
+        return replace(record, **{f.name: _move(getattr(record, f.name), like) for f in fields(record)})
+    if isinstance(record, Mapping):
+        return {key: _move(value, like) for key, value in record.items()}
+    return record

@@ -1,0 +1,167 @@
+"""Linear blend skinning as pure functions: one for the whole mesh and for a handful of keypoints alike.
+
+A point on the skin is a weighted sum over vertices (barycentric) of weighted sums over joints (skinning). Both sums are
+linear, so a point splits into *entries*: (rest position, joint, weight). The whole mesh has one rest position per
+vertex, carried by several joints; a restricted body has one rest position per entry, its vertices contracted before.
+
+    point = sum over its entries of  weight * (R_joint (rest - J_joint) + P_joint)
+
+with `J` the joint's place at rest, `R` and `P` its rotation and place when posed. Source: Loper et al., SMPL, 2015,
+eq. 2-4, rewritten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints at rest, linear in the coefficients (identity, then expression)."""
+
+    parents: tuple[int, ...]  # -1 for the root; a parent stands before its children
+    template: Float[Tensor, "joints 3"]
+    directions: Float[Tensor, "coefficients joints*3"]
+
+
+@dataclass(frozen=True)
+class Skin:
+    """Rest positions, linear in the coefficients and in the pose feature, and the entries that carry them."""
+
+    template: Float[Tensor, "rests 3"]
+    directions: Float[Tensor, "coefficients rests*3"]
+    pose_directions: Float[Tensor, "features rests*3"] | None  # None where the body has no pose correctives
+    entry_rest: Int[Tensor, " entries"]  # entries are sorted by joint
+    entry_point: Int[Tensor, " entries"]
+    entry_weight: Float[Tensor, " entries"]
+    joint_counts: tuple[int, ...]  # how many entries each joint carries
+    points: int
+
+
+def make_skin(
+    vertices: Tensor,
+    barycentrics: Tensor,
+    template: Tensor,
+    directions: Tensor,
+    pose_directions: Tensor | None,
+    skinning: Float[Tensor, "vertices joints"],
+) -> Skin:
+    """Contracts barycentric points (points, k) of a mesh to entries.
+
+    `template` (V, 3), `directions` (C, V, 3), `pose_directions` (features, V, 3) or None.
+    """
+    weights = barycentrics[:, :, None] * skinning[vertices]  # points, k, joints
+    mass = weights.sum(dim=1)
+    joint, point = torch.nonzero(mass.T != 0, as_tuple=True)  # sorted by joint
+    share = weights[point, :, joint] / mass[point, joint][:, None]  # entries, k
+    corner = vertices[point]
+
+    def contract(per_vertex: Tensor) -> Tensor:  # (..., V, 3) -> (..., entries, 3)
+        # Corner by corner: all three at once would hold three copies of a large basis.
+        return sum(share[:, k, None] * per_vertex[..., corner[:, k], :] for k in range(corner.shape[1]))  # type: ignore[return-value]
+
+    return Skin(
+        template=contract(template),
+        directions=contract(directions).flatten(1),
+        pose_directions=None if pose_directions is None else contract(pose_directions).flatten(1),
+        entry_rest=torch.arange(len(joint)),
+        entry_point=point,
+        entry_weight=mass[point, joint],
+        joint_counts=tuple(torch.bincount(joint, minlength=skinning.shape[1]).tolist()),
+        points=len(vertices),
+    )
+
+
+def whole_skin(
+    template: Tensor, directions: Tensor, pose_directions: Tensor | None, skinning: Float[Tensor, "vertices joints"]
+) -> Skin:
+    """The skin of a whole mesh: its points are its vertices. Shapes as in `make_skin`."""
+    joint, vertex = torch.nonzero(skinning.T != 0, as_tuple=True)
+    return Skin(
+        template=template,
+        directions=directions.flatten(1),
+        pose_directions=None if pose_directions is None else pose_directions.flatten(1),
+        entry_rest=vertex,
+        entry_point=vertex,
+        entry_weight=skinning[vertex, joint],
+        joint_counts=tuple(torch.bincount(joint, minlength=skinning.shape[1]).tolist()),
+        points=len(template),
+    )
+
+
+def rest_positions(
+    template: Float[Tensor, "rests 3"], directions: Tensor, coefficients: tuple[Tensor, ...]
+) -> Float[Tensor, "problems frames rests 3"]:
+    """Rest positions for coefficients given in groups (problems, frames or 1, size), in the order of the basis.
+
+    A group that is shared by all frames is multiplied once and broadcast.
+    """
+    rest: Tensor = template
+    first = 0
+    for group in coefficients:
+        basis = directions[first : first + group.shape[-1]]
+        rest = rest + (group @ basis).unflatten(-1, (-1, 3))
+        first += group.shape[-1]
+    return rest
+
+
+def pose_joints(
+    parents: tuple[int, ...],
+    rest: Float[
+        Tensor,
+        (
+            problems  # frames joints 3
+        ),
+    ],
+    rotations: Float[Tensor, "problems frames joints 3 3"],
+) -> tuple[Float[Tensor, "problems frames joints 3 3"], Float[Tensor, "problems frames joints 3"]]:
+    """World rotation and place of every joint; the root turns about its own place at rest."""
+    turned: list[Tensor] = []
+    placed: list[Tensor] = []
+    frames = rotations.shape[1]
+    for joint, parent in enumerate(parents):
+        if parent < 0:
+            turned.append(rotations[:, :, joint])
+            placed.append(rest[:, :, joint].expand(-1, frames, -1))
+            continue
+        offset = rest[:, :, joint] - rest[:, :, parent]
+        turned.append(turned[parent] @ rotations[:, :, joint])
+        placed.append(placed[parent] + (turned[parent] @ offset[..., None])[..., 0])
+    return torch.stack(turned, dim=2), torch.stack(placed, dim=2)
+
+
+def skin_points(
+    skin: Skin,
+    rest: Float[
+        Tensor,
+        (
+            problems  # frames rests 3
+        ),
+    ],
+    joints_rest: Float[
+        Tensor,
+        (
+            problems  # frames joints 3
+        ),
+    ],
+    rotations: Float[Tensor, "problems frames joints 3 3"],
+    places: Float[Tensor, "problems frames joints 3"],
+) -> Float[Tensor, "problems frames points 3"]:
+    """Points of the posed skin; one matrix product per joint, no copy of a rotation per point."""
+    parts = []
+    first = 0
+    for joint, count in enumerate(skin.joint_counts):
+        if count == 0:
+            continue
+        entries = slice(first, first + count)
+        first += count
+        local = rest[:, :, skin.entry_rest[entries]] - joints_rest[:, :, joint, None]
+        posed = local @ rotations[:, :, joint].mT + places[:, :, joint, None]
+        parts.append(posed * skin.entry_weight[entries, None])
+    contributions = torch.cat(parts, dim=2)
+    points = contributions.new_zeros(*contributions.shape[:2], skin.points, 3)
+    return points.index_add(2, skin.entry_point, contributions)

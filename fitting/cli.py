@@ -1,0 +1,136 @@
+"""The command line: words -> FitConfig -> files. The only place that prints and exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b,...] [--KEY VALUE ...] [--quiet]
+
+  --config     a recipe: a YAML file, or the name of a shipped one (fit_flame.yaml)
+  --input      an image, a folder of images, a video, a landmark file, sample:grace_hopper, sample:talking_head
+  --output     folder for the results; default out/<name of the input>
+  --outputs    params, obj, pkl, npy, overlay: those that are wanted
+  --KEY VALUE  any other key of the recipe, dotted: --body.model flame --camera.focal 1400 --terms.keypoints.sigma 0.03
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one fit; returns the exit code: 0, or the `exit_code` of what went wrong."""
+    # Small matrices: more than one BLAS thread makes them slower, not faster, and must be said before torch loads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if words else 2
+    from fitting.types import FitError
+
+    try:
+        return run(words)
+    except FitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped: what was written so far is whole and stays", file=sys.stderr)
+        return 130
+
+
+def run(words: list[str]) -> int:
+    from fitting import pipeline
+    from fitting.config import FitConfig
+
+    recipe, overrides = split_words(words)
+    path = Path(recipe)
+    if not path.is_file() and (pipeline.recipe_folder() / path.name).is_file() and len(path.parts) <= 2:
+        path = pipeline.recipe_folder() / path.name
+    config = FitConfig.load(path, overrides)
+    bar = ProgressBar(quiet=config.quiet)
+    began = time.perf_counter()
+    solutions = pipeline.fit(config, bar)
+    bar.close()
+    if not config.quiet:
+        print(summary(solutions, config, time.perf_counter() - began))
+    return 0
+
+
+def split_words(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
+    """The recipe and the (key, value) pairs that follow. Raises ConfigError for words that do not pair up."""
+    from fitting.types import ConfigError
+
+    recipe, pairs = None, []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if not word.startswith("--"):
+            raise ConfigError(f"unexpected {word!r}: options come as --key value")
+        key, equals, value = word[2:].partition("=")
+        if key == "quiet" and not equals:
+            pairs.append(("quiet", "true"))
+            position += 1
+            continue
+        if not equals:
+            if position + 1 >= len(words):
+                raise ConfigError(f"--{key} needs a value")
+            value = words[position + 1]
+            position += 1
+        position += 1
+        if key == "config":
+            recipe = value
+        else:
+            pairs.append((key, value))
+    if recipe is None:
+        raise ConfigError("no recipe: give one with --config, e.g. --config cfg_files/fit_flame.yaml")
+    return recipe, pairs
+
+
+class ProgressBar:
+    """tqdm bars, one per kind of work, frames per second included; silent when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.what, self.bar = "", None
+
+    def __call__(self, what: str, done: int, count: int) -> None:
+        if self.quiet or count <= 1:
+            return
+        from tqdm import tqdm
+
+        if what != self.what or self.bar is None or done < self.bar.n:
+            self.close()
+            self.what, self.bar = what, tqdm(total=count, desc=what, unit="frame", leave=False)
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
+
+
+def summary(solutions: list, config, seconds: float) -> str:  # type: ignore[no-untyped-def, type-arg]
+    """What was fitted, how well, and where it lies."""
+    import numpy as np
+
+    lines = []
+    for solution in solutions:
+        fitted = int(solution.valid.sum())
+        count = len(solution)
+        who = f"person {solution.observations.person}: " if len(solutions) > 1 else ""
+        lines.append(
+            f"{who}{fitted} of {count} frame{'s' * (count != 1)} fitted on {solution.body.name}: landmark error "
+            f"{np.nanmean(solution.error_px):.2f} px, {np.nanmean(solution.error_percent):.2f} % of the "
+            f"{solution.observations.layout.name} yard-stick (outer eye corners)"
+        )
+    folder = config.output_folder()
+    written = sorted(p for p in folder.rglob("*") if p.is_file())
+    lines += [f"  {path}" for path in written[:12]]
+    if len(written) > 12:
+        lines.append(f"  ... and {len(written) - 12} more files in {folder}")
+    lines.append(f"{seconds:.1f} s")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

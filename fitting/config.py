@@ -1,0 +1,204 @@
+"""The configuration: strict YAML into frozen records. An unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fitting.terms import Terms
+from fitting.types import ConfigError
+
+# Words people use for blocks of parameters, and the names they have here.
+ALIASES = {
+    "rotation": ("global_orient",),
+    "translation": ("transl",),
+    "shape": ("betas",),
+    "jaw": ("jaw_pose",),
+    "neck": ("neck_pose",),
+    "eyes": ("leye_pose", "reye_pose"),
+    "size": ("scale",),
+    "offsets": ("keypoint_offsets",),
+}
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BodyConfig(Record):
+    """Which body is fitted."""
+
+    model: str = Field(default="open_head", description="open_head, flame, or a model file")
+    folder: Path | None = Field(default=None, description="the shelf of model files; default: models/ of the project")
+    gender: Literal["neutral", "male", "female"] = "neutral"
+    betas: int | None = Field(default=100, ge=1, description="identity coefficients; null: all of the model")
+    expressions: int | None = Field(default=None, ge=1, description="expression coefficients; null: all")
+    embedding: Path | None = Field(
+        default=None, description="landmark embedding file or folder; default: beside the model"
+    )
+
+
+class CameraConfig(Record):
+    """What is known of the camera. The first of focal, fov, EXIF and focal_factor that is there is used."""
+
+    focal: float | None = Field(default=None, gt=0, description="pixels")
+    fov: float | None = Field(default=None, gt=0, lt=180, description="degrees over the longer side")
+    use_exif: bool = True
+    focal_factor: float = Field(default=1.2, gt=0, description="focal length in units of the longer side")
+    principal: tuple[float, float] | None = Field(default=None, description="pixels; default: the middle")
+
+
+class ReadConfig(Record):
+    """How the input is to be understood."""
+
+    sequence: Literal["auto", "clip", "photos"] = "auto"
+    image_size: tuple[int, int] | None = Field(default=None, description="width, height, where landmarks come without")
+    fps: float | None = Field(default=None, gt=0)
+    pictures: Path | None = Field(default=None, description="the pictures that belong to a landmark file")
+
+
+class DetectorConfig(Record):
+    """How people are found."""
+
+    max_persons: int = Field(default=5, ge=1)
+    task_file: Path | None = Field(
+        default=None, description="a MediaPipe .task bundle; default: the models in its wheel"
+    )
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    points: Literal["all", "mediapipe105"] = "all"
+
+
+class StageConfig(Record):
+    """One stage: which blocks move, with which solver, and what it believes differently from the rest."""
+
+    name: str
+    free: tuple[str, ...] = Field(min_length=1)
+    solver: Literal["adam", "lbfgs"] = "lbfgs"
+    iterations: int = Field(default=100, ge=1)
+    tolerance: float = Field(default=1e-5, gt=0, description="relative decrease that no longer counts as progress")
+    step: float = Field(default=0.1, gt=0, description="Adam's first step, in natural steps")
+    terms: dict[str, dict[str, Any] | None] = Field(default={}, description="changes to terms in this stage")
+
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the free blocks, aliases resolved."""
+        return tuple(name for word in self.free for name in ALIASES.get(word, (word,)))
+
+
+class FitConfig(Record):
+    """Everything a run depends on."""
+
+    input: str = "sample:grace_hopper"
+    output: Path | None = Field(default=None, description="folder; default: out/<name of the input>")
+    outputs: tuple[str, ...] = ("params", "obj", "pkl", "npy", "overlay")
+    start: str | None = Field(default=None, description="parameters to start from: a params.npz")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    precision: Literal["float32", "float64"] = "float32"
+    chunk: int = Field(default=256, ge=1, description="independent frames solved side by side; bounds memory")
+    quiet: bool = False
+    body: BodyConfig = BodyConfig()
+    camera: CameraConfig = CameraConfig()
+    read: ReadConfig = ReadConfig()
+    detector: DetectorConfig = DetectorConfig()
+    terms: Terms = Terms()
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+
+    @staticmethod
+    def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> FitConfig:
+        """Reads a recipe and applies `(key, value)` pairs; keys may be dotted, values are YAML.
+
+        Raises ConfigError for a file that is not there or not YAML, an unknown key or a value of the wrong kind.
+        """
+        tree = read_yaml(path)
+        for key, text in overrides:
+            put(tree, key, parse_value(key, text))
+        return parse(FitConfig, tree, str(path))
+
+    def stage_terms(self, stage: StageConfig) -> Terms:
+        """The terms of a stage: the recipe's with the stage's changes; a term set to null is off."""
+        tree = self.terms.model_dump()
+        for name, change in stage.terms.items():
+            tree[name] = None if change is None else {**(tree.get(name) or {}), **change}
+        return parse(Terms, tree, f"terms of stage {stage.name!r}")
+
+    def output_folder(self) -> Path:
+        return self.output if self.output is not None else Path("out") / Path(self.input.split(":")[-1]).stem
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"configuration {path}: {error.strerror}: give the path of a recipe, e.g. cfg_files/fit_flame.yaml"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"configuration {path}: a mapping of keys is expected, found {type(tree).__name__}")
+    return tree
+
+
+def parse_value(key: str, text: str) -> Any:
+    """A command-line value: YAML, and `a,b,c` for the keys that are lists of words."""
+    if key in ("outputs",):
+        return [word for word in text.split(",") if word]
+    if key in ("input", "start", "output"):
+        return text
+    return yaml.safe_load(text)
+
+
+def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for name in parents:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--{dotted}: {name!r} has no parts of its own")
+    tree[last] = value
+
+
+def parse(record: type[Any], tree: Mapping[str, Any], where: str) -> Any:
+    """A record from a tree; pydantic's findings as one line each."""
+    try:
+        return record.model_validate(tree)
+    except ValidationError as error:
+        lines = [describe(record, finding) for finding in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from error
+
+
+def describe(record: type[BaseModel], finding: Mapping[str, Any]) -> str:
+    location = [str(part) for part in finding["loc"]]
+    if finding["type"] != "extra_forbidden":
+        return f"{'.'.join(location)}: {finding['msg']}, found {finding.get('input')!r}"
+    known = known_keys(record, finding["loc"][:-1])
+    nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
+    return (
+        f"unknown key {'.'.join(location)!r}: did you mean {nearest[0]!r}?"
+        if nearest
+        else f"unknown key {location[-1]!r}"
+    )
+
+
+def known_keys(record: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """The keys that exist at a place in the tree."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        inner = _record_in(record.model_fields[part].annotation)
+        if inner is None:
+            return []
+        record = inner
+    return list(record.model_fields)
+
+
+def _record_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((r for part in getattr(annotation, "__args__", ()) if (r := _record_in(part)) is not None), None)

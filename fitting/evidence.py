@@ -1,0 +1,105 @@
+"""From one person's observations to tensors: which keypoints the body has a place for, and how large the subject is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fitting.terms import Evidence
+from fitting.types import Body, Embedding, InputError, Observations, Parameters
+
+
+@dataclass(frozen=True)
+class Case:
+    """One person's observations bound to a body; one row per input frame."""
+
+    body: Body  # whole
+    restricted: Body  # its keypoints only
+    observations: Observations
+    points: Int[np.ndarray, " points"]  # index into the layout of every keypoint
+    yard_stick: float  # metres
+    keypoints: Float[Tensor, "frames points 2"]
+    confidence: Float[Tensor, "frames points"]
+    K: Float[Tensor, "frames 3 3"]
+
+    @property
+    def seen(self) -> Bool[Tensor, " frames"]:
+        return (self.confidence > 0).any(dim=1)
+
+
+def bind(body: Body, observations: Observations, K: Float[np.ndarray, "frames 3 3"], like: Tensor) -> Case:
+    """Tensors with the dtype and on the device of `like`.
+
+    Raises InputError when the body has no embedding of the observations' layout.
+    """
+    layout = observations.layout
+    embedding = body.embeddings.get(layout.name)
+    if embedding is None:
+        raise InputError(
+            f"{body.name} has no landmark embedding for {layout.name} keypoints, only for "
+            f"{', '.join(body.embeddings) or 'none'}: give one with body.embedding, or other landmarks"
+        )
+    points = embedded_points(embedding)
+    confidence = np.where(np.isfinite(observations.keypoints).all(axis=-1), observations.confidence, 0.0)[:, points]
+    keypoints = np.where(confidence[..., None] > 0, observations.keypoints[:, points], 0.0)
+    return Case(
+        body=body,
+        restricted=body.restrict(embedding),
+        observations=observations,
+        points=points,
+        yard_stick=body.yard_sticks[layout.name],
+        keypoints=torch.as_tensor(keypoints).to(like),
+        confidence=torch.as_tensor(confidence).to(like),
+        K=torch.as_tensor(K).to(like),
+    )
+
+
+def embedded_points(embedding: Embedding) -> Int[np.ndarray, " points"]:
+    """Layout indices in the order in which a restricted body gives its points."""
+    static = embedding.points.cpu().numpy()
+    return static if embedding.contour is None else np.concatenate([static, embedding.contour.points.cpu().numpy()])
+
+
+def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] = frozenset()) -> Evidence:
+    """One problem of all frames. The subject's size is the yard-stick's at the start's depth and stays fixed.
+
+    `cuts` are frames that do not continue the one before.
+    """
+    frames = len(case.observations)
+    depth = -case.restricted.pose(start).points[..., 2].mean(dim=2)
+    focal = (case.K[:, 0, 0] * torch.exp(start["focal"])[0, :, 0]) if "focal" in start else case.K[:, 0, 0]
+    linked = torch.tensor(
+        [[case.observations.is_clip and k + 1 not in cuts for k in range(frames - 1)]], dtype=torch.bool
+    )
+    return Evidence(
+        layout=case.observations.layout,
+        points=torch.as_tensor(case.points),
+        keypoints=case.keypoints[None],
+        confidence=case.confidence[None],
+        subject_px=(focal * case.yard_stick / depth.clamp(min=1e-3)).expand(1, frames),
+        seen=case.seen[None],
+        linked=linked.reshape(1, max(frames - 1, 0)).to(case.keypoints.device),
+    )
+
+
+def apart(evidence: Evidence) -> Evidence:
+    """The frames of one problem as problems of one frame each."""
+    return replace(
+        evidence,
+        keypoints=evidence.keypoints.transpose(0, 1),
+        confidence=evidence.confidence.transpose(0, 1),
+        subject_px=evidence.subject_px.transpose(0, 1),
+        seen=evidence.seen.transpose(0, 1),
+        linked=evidence.linked[:, :0].expand(evidence.seen.shape[1], 0),
+    )
+
+
+def apart_parameters(parameters: Parameters, frames: int) -> Parameters:
+    """Likewise for parameters (1, frames or 1, ...): shared blocks become one per frame."""
+    return Parameters(
+        {n: v.expand(1, frames, *v.shape[2:]).transpose(0, 1).contiguous() for n, v in parameters.items()}
+    )

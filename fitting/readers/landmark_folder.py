@@ -1,0 +1,82 @@
+"""A folder of .lms, .pts or .txt files of 68 landmarks, one per frame, with or without the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fitting.layouts import IBUG68
+from fitting.readers.files import IMAGE_SUFFIXES, files_in, frame_numbers
+from fitting.readers.image_folder import read as read_images
+from fitting.readers.landmarks import Landmarks, observe, open_pictures
+from fitting.readers.options import ReadOptions
+from fitting.readers.text68 import parse
+from fitting.types import InputError, Observations, Pictures
+
+
+def accepts(path: Path) -> bool:
+    return path.is_dir() and bool(_landmark_files(path))
+
+
+def read(path: Path, options: ReadOptions) -> list[Observations]:
+    """One person. With pictures (the options', or images of the same stems in the folder) every picture is a row.
+
+    Without, the files are the rows in natural order; frame numbers that leave gaps get rows without landmarks, so
+    that no later frame moves up. Raises InputError where a file is not 68 points or has no picture among the given.
+    """
+    files = _landmark_files(path)
+    pictures = _pictures(path, files, options)
+    names = pictures.names if pictures else _row_names(files, options)
+    rows = _rows(path, files, names)
+    points = np.full((1, len(names), 68, 2), np.nan)
+    points[0, rows] = [parse(file) for file in files]
+    counted = frame_numbers(names) is not None and len(names) > 1
+    found = Landmarks(IBUG68, points, np.ones((1, len(names))), is_clip=counted, names=names)
+    return observe(path, found, options, pictures)
+
+
+def _landmark_files(folder: Path) -> list[Path]:
+    """Of one kind only: .lms before .pts before .txt, which may be a note."""
+    kinds = (files_in(folder, {suffix}) for suffix in (".lms", ".pts"))
+    found = next((files for files in kinds if files), [])
+    if found:
+        return found
+    texts = files_in(folder, {".txt"})
+    images = files_in(folder, IMAGE_SUFFIXES)
+    stems = {p.stem for p in images}
+    return [p for p in texts if p.stem in stems] if images else texts
+
+
+def _pictures(path: Path, files: list[Path], options: ReadOptions) -> Pictures | None:
+    if options.pictures is not None:
+        return open_pictures(Path(options.pictures), options)
+    images = {p.stem for p in files_in(path, IMAGE_SUFFIXES)}
+    return read_images(path, options) if images & {p.stem for p in files} else None
+
+
+def _row_names(files: list[Path], options: ReadOptions) -> tuple[str, ...]:
+    """The stems; with the missing numbers put in where most of the numbers are there."""
+    stems = tuple(p.stem for p in files)
+    numbers = frame_numbers(stems)
+    if numbers is None or options.sequence == "photos" or len(set(numbers)) != len(numbers):
+        return stems
+    low, high = min(numbers), max(numbers)
+    if high - low + 1 > 2 * len(numbers):  # photos that happen to end in numbers
+        return stems
+    named = dict(zip(numbers, stems, strict=True))
+    return tuple(named.get(k, f"missing_{k:06d}") for k in range(low, high + 1))
+
+
+def _rows(path: Path, files: list[Path], names: tuple[str, ...]) -> list[int]:
+    """The row of every file: by its stem, or in order where the pictures have names of their own (a video)."""
+    place = {name: k for k, name in enumerate(names)}
+    lost = [p.name for p in files if p.stem not in place]
+    if not lost:
+        return [place[p.stem] for p in files]
+    if len(files) == len(names) and len(lost) == len(files):
+        return list(range(len(files)))
+    raise InputError(
+        f"{path}: {len(files)} landmark files but {len(names)} pictures, and no picture for {', '.join(lost[:3])}"
+        f"{', ...' if len(lost) > 3 else ''}: give the pictures they belong to, with the same names"
+    )

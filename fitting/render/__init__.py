@@ -1,0 +1,34 @@
+"""Pictures of meshes without OpenGL or a display: rays (embreex), soft light, overlays for people to look at.
+
+Imports nothing of its siblings; writers and detectors may import it.
+"""
+
+from fitting.render.crop import BACKGROUND, Crop, crop_round
+from fitting.render.maps import depth_map, mask_map, normal_map, vertex_normals
+from fitting.render.overlay import Look, Subject, overlay, to_bytes
+from fitting.render.raycast import Hits, raycast
+from fitting.render.shade import Camera, Layer, Lights, Mesh, composite, join, shade, shade_layer
+
+__all__ = [
+    "BACKGROUND",
+    "Camera",
+    "Crop",
+    "Hits",
+    "Layer",
+    "Lights",
+    "Look",
+    "Mesh",
+    "Subject",
+    "composite",
+    "crop_round",
+    "depth_map",
+    "join",
+    "mask_map",
+    "normal_map",
+    "overlay",
+    "raycast",
+    "shade",
+    "shade_layer",
+    "to_bytes",
+    "vertex_normals",
+]

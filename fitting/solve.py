@@ -1,0 +1,245 @@
+"""Stages -> Solution: the only loop over stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fitting.config import FitConfig, StageConfig
+from fitting.evidence import Case, apart, apart_parameters, as_evidence
+from fitting.problem import Problem, pick
+from fitting.solvers import SOLVERS, SolverOptions
+from fitting.start import fill_rotations, fill_rows
+from fitting.terms import Terms
+from fitting.types import Block, ConfigError, Parameters, Solution, Stop
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+
+def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress = lambda *_: None) -> Solution:
+    """Runs the stages on a clip as one problem, on photos as one problem each.
+
+    `start` is (1, frames). The objective of the last stage is never higher at the result than at the start: a problem
+    whose result is worse keeps its start and says so. Raises ConfigError for a block that the body does not have.
+    """
+    began = time.perf_counter()
+    frames = len(case.observations)
+    together = case.observations.is_clip and frames > 1
+    start = start.replace({"focal": torch.zeros(1, 1, 1).to(case.keypoints)})
+    evidence = as_evidence(case, start)
+    if not together:
+        evidence, start = apart(evidence), apart_parameters(start, frames)
+    last = config.stages[-1]
+    problem = Problem(
+        body=case.restricted,
+        yard_stick=case.yard_stick,
+        evidence=evidence,
+        K=case.K[None] if together else case.K[:, None],
+        terms=config.stage_terms(last).named(),
+        start=start,
+        base=start,
+        free=(),
+    )
+    fittable = torch.nonzero(evidence.seen.any(dim=1))[:, 0]
+    result, iterations, stop = run_stages(problem.select(fittable), config, progress)
+    result, stop = keep_better(problem.select(fittable), start_of(fittable, start), result, stop)
+    return summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)
+
+
+def start_of(rows: Tensor, start: Parameters) -> Parameters:
+    return pick(start, rows)
+
+
+def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple[Parameters, Tensor, list[Stop]]:
+    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop."""
+    count = problem.count
+    parts, iterations, stop = [], [], []
+    for first in range(0, count, config.chunk):
+        chunk = problem.select(torch.arange(first, min(first + config.chunk, count), device=problem.K.device))
+        total = torch.zeros(chunk.count, dtype=torch.long, device=problem.K.device)
+        for number, stage in enumerate(config.stages):
+            chunk = prepare(chunk, stage, config.stage_terms(stage))
+            options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
+            minimum = SOLVERS[stage.solver](chunk.evaluate, chunk.zero(), options)
+            chunk = replace(chunk, base=chunk.retract(minimum.x))
+            total += minimum.iterations
+            done = first + chunk.count * (number + 1) / len(config.stages)
+            progress("fitting", int(done * problem.evidence.seen.shape[1]), count * problem.evidence.seen.shape[1])
+        parts.append(chunk.base)
+        iterations.append(total)
+        stop.extend(minimum.stop)
+    return join(parts), torch.cat(iterations), stop
+
+
+def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
+    """A stage's problem: its terms, its free blocks, and the nuisance blocks it brings."""
+    blocks = {block.name: block for block in (*problem.body.blocks, *nuisance_blocks(problem))}
+    names = stage.blocks()
+    unknown = [name for name in names if name not in blocks]
+    if unknown:
+        raise ConfigError(
+            f"stage {stage.name!r}: {problem.body.name} has no block {unknown[0]!r}; it has {', '.join(blocks)}"
+        )
+    base = problem.base
+    missing = {n: blocks[n].neutral(problem.count, 1).to(problem.K) for n in names if n not in base}
+    # An offset shared by all frames of a clip means nothing on a single photo: there it is part of the noise.
+    single = problem.evidence.seen.shape[1] == 1
+    names = tuple(n for n in names if not (single and n == "keypoint_offsets"))
+    missing = {n: v for n, v in missing.items() if n in names}
+    return replace(problem, terms=terms.named(), base=base.replace(missing), free=tuple(blocks[name] for name in names))
+
+
+def nuisance_blocks(problem: Problem) -> tuple[Block, ...]:
+    """What has to be estimated although nobody asked for it."""
+    points = len(problem.evidence.points)
+    return (
+        Block("focal", "vector", 1, shared=True, unit=0.1),  # logarithm of the factor on K's focal length
+        Block("keypoint_offsets", "vector", 3 * points, shared=True, unit=0.001),  # metres, in the head's axes
+    )
+
+
+def keep_better(
+    problem: Problem, start: Parameters, result: Parameters, stop: list[Stop]
+) -> tuple[Parameters, list[Stop]]:
+    """The start instead of the result where the last objective says that the start was better."""
+    at_start, at_end = total(problem, start), total(problem, result)
+    worse = ~(at_end <= at_start)
+    if not worse.any():
+        return result, stop
+    kept = {}
+    for name, value in result.items():
+        old = start[name] if name in start else torch.zeros_like(value)
+        kept[name] = torch.where(worse.view(-1, *[1] * (value.ndim - 1)), old, value)
+    return Parameters(kept), [Stop.KEPT_START if w else s for s, w in zip(stop, worse.tolist(), strict=True)]
+
+
+def total(problem: Problem, parameters: Parameters) -> Tensor:
+    with torch.no_grad():
+        return sum(cost.sum(dim=1) for cost in problem.costs(parameters).values())  # type: ignore[return-value]
+
+
+def join(parts: list[Parameters]) -> Parameters:
+    return Parameters({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def summarise(
+    case: Case,
+    problem: Problem,
+    fittable: Tensor,
+    result: Parameters,
+    iterations: Tensor,
+    stop: list[Stop],
+    seconds: float,
+) -> Solution:
+    """One row per input frame: what was found, how good it is, and where it comes from."""
+    frames = len(case.observations)
+    whole = spread(problem.start, fittable, result)
+    whole = fill_gaps(whole, problem)
+    seen = case.seen.cpu().numpy()
+    per_problem = problem.evidence.seen.shape[1]
+    steps = torch.zeros(problem.count, dtype=torch.long).index_copy(0, fittable.cpu(), iterations.cpu())
+    reasons = [Stop.NOT_FITTED] * problem.count
+    for row, reason in zip(fittable.tolist(), stop, strict=True):
+        reasons[row] = reason
+    pixels, error, percent = errors(case, problem, whole)
+    _, start_error, _ = errors(case, problem, problem.start)
+    K = case.K.double() * 1.0
+    factor = torch.exp(whole["focal"]).expand(problem.count, per_problem, 1).reshape(frames).double()
+    K[:, 0, 0] *= factor
+    K[:, 1, 1] *= factor
+    return Solution(
+        body=case.body,
+        observations=case.observations,
+        parameters=Parameters({n: v for n, v in whole.items() if n != "focal"}),
+        start=Parameters({n: v for n, v in problem.start.items() if n != "focal"}),
+        K=K.cpu().numpy(),
+        valid=seen,
+        source=sources(seen, case.observations.is_clip),
+        error_px=error,
+        error_percent=percent,
+        start_error_px=start_error,
+        cost_start=frame_costs(problem, problem.start, seen),
+        cost_end=frame_costs(problem, whole, seen),
+        iterations=np.repeat(steps.numpy(), per_problem),
+        stop=tuple(r if s else Stop.NOT_FITTED for r, s in zip(np.repeat(reasons, per_problem), seen, strict=True)),
+        projected=pixels,
+        seconds=seconds,
+    )
+
+
+def spread(start: Parameters, rows: Tensor, result: Parameters) -> Parameters:
+    """Results of some problems among the starts of all."""
+    whole = {}
+    for name, value in result.items():
+        if name in start:
+            whole[name] = start[name].expand(-1, value.shape[1], *[-1] * (value.ndim - 2)).index_copy(0, rows, value)
+        else:
+            whole[name] = value.new_zeros(len(start["transl"]), *value.shape[1:]).index_copy(0, rows, value)
+    return Parameters(whole)
+
+
+def fill_gaps(parameters: Parameters, problem: Problem) -> Parameters:
+    """Frames of a clip without a detection: between their neighbours, or held at the ends."""
+    seen = problem.evidence.seen
+    if problem.count != 1 or seen.all() or not seen.any():
+        return parameters
+    filled = {}
+    for name, value in parameters.items():
+        if value.shape[1] == 1:
+            filled[name] = value
+        elif value.ndim == 5:
+            filled[name] = fill_rotations(value[0], seen[0])[None]
+        else:
+            filled[name] = fill_rows(value[0], seen[0])[None]
+    return Parameters(filled)
+
+
+def sources(seen: np.ndarray, is_clip: bool) -> tuple[str, ...]:
+    known = np.flatnonzero(seen)
+    named = []
+    for k, fitted in enumerate(seen):
+        if fitted:
+            named.append("fitted")
+        elif not is_clip or len(known) == 0:
+            named.append("missing")
+        else:
+            named.append("interpolated" if known[0] < k < known[-1] else "held")
+    return tuple(named)
+
+
+def frame_costs(problem: Problem, parameters: Parameters, seen: np.ndarray) -> dict[str, np.ndarray]:
+    with torch.no_grad():
+        costs = problem.costs(parameters)
+    return {name: np.where(seen, cost.reshape(-1).cpu().numpy(), np.nan) for name, cost in costs.items()}
+
+
+def errors(case: Case, problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fitted keypoints in pixels for the whole layout (the clip's own landmark offsets left out: they are the
+    detector's, not the body's), the mean distance per frame, and that in percent of the size pair as detected."""
+    frames, layout = len(case.observations), case.observations.layout
+    clean = Parameters({n: v for n, v in parameters.items() if n != "keypoint_offsets"})
+    with torch.no_grad():
+        fitted = problem.scene(clean).pixels.reshape(frames, -1, 2).double().cpu().numpy()
+    pixels = np.full((frames, len(layout), 2), np.nan)
+    pixels[:, case.points] = fitted
+    used = case.confidence.cpu().numpy() > 0
+    distance = np.where(used, np.linalg.norm(fitted - case.keypoints.double().cpu().numpy(), axis=-1), np.nan)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(used.any(axis=1), np.nansum(distance, axis=1) / np.maximum(used.sum(axis=1), 1), np.nan)
+    return pixels, mean, 100 * mean / detected_size(case, problem)
+
+
+def detected_size(case: Case, problem: Problem) -> np.ndarray:
+    """Pixels between the layout's size pair as detected; from the fit's depth where one of them was not seen."""
+    observations = case.observations
+    ends, known = [], np.ones(len(observations), dtype=bool)
+    for side in observations.layout.size_pair:
+        ends.append(observations.keypoints[:, list(side)].mean(axis=1))
+        known &= (observations.confidence[:, list(side)] > 0).all(axis=1)
+    size = np.linalg.norm(ends[0] - ends[1], axis=-1)
+    return np.where(known & (size > 0), size, problem.evidence.subject_px.reshape(-1).cpu().numpy())

@@ -1,0 +1,54 @@
+"""One class = one kind of evidence or belief. A new term is one class and one line below."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from fitting.terms.anchor import Anchor
+from fitting.terms.base import Evidence, Residuals, Scene, Term, robust
+from fitting.terms.keypoints import Keypoints, Openings
+from fitting.terms.priors import (
+    Expression,
+    ExpressionBounds,
+    EyeLimits,
+    Eyes,
+    EyesTogether,
+    Focal,
+    Jaw,
+    JawLimits,
+    Neck,
+    Offsets,
+    Shape,
+    Size,
+)
+from fitting.terms.smoothness import Acceleration, Velocity
+
+__all__ = ["Evidence", "Residuals", "Scene", "Term", "Terms", "robust"]
+
+
+class Terms(BaseModel):
+    """The terms of an objective; one that is None takes no part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keypoints: Keypoints | None = None
+    openings: Openings | None = None
+    shape: Shape | None = None
+    size: Size | None = None
+    focal: Focal | None = None
+    offsets: Offsets | None = None
+    expression: Expression | None = None
+    expression_bounds: ExpressionBounds | None = None
+    jaw: Jaw | None = None
+    jaw_limits: JawLimits | None = None
+    neck: Neck | None = None
+    eyes: Eyes | None = None
+    eyes_together: EyesTogether | None = None
+    eye_limits: EyeLimits | None = None
+    anchor: Anchor | None = None
+    velocity: Velocity | None = None
+    acceleration: Acceleration | None = None
+
+    def named(self) -> dict[str, Term]:
+        """The terms that take part, by name, in the order above."""
+        return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}

@@ -1,0 +1,60 @@
+"""Evidence in the picture: where the keypoints are, and how far lids and lips are apart."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from fitting.terms.base import Residuals, Scene, Term
+
+
+class Keypoints(Term):
+    """A projected keypoint lies where it was detected; sigma is a share of the subject's size in the picture
+    (outer eye corners for faces)."""
+
+    sigma: float = 0.02
+    groups: dict[str, float] = Field(
+        default={}, description="confidence factor of a layout's group of points, default 1"
+    )
+
+    def residuals(self, scene: Scene) -> Residuals:
+        evidence = scene.evidence
+        values = (scene.pixels - evidence.keypoints) / evidence.subject_px[..., None, None]
+        confidence = evidence.confidence * self.point_factors(scene)
+        # An unseen keypoint may hold anything, NaN included, and 0 * NaN is NaN.
+        return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)
+
+    def point_factors(self, scene: Scene) -> torch.Tensor:
+        """One factor per keypoint, from its group."""
+        place = scene.evidence.position()
+        factors = torch.ones(len(place)).to(scene.pixels)
+        for group, factor in self.groups.items():
+            inside = [place[i] for i in scene.evidence.layout.groups.get(group, ()) if i in place]
+            factors[inside] = factor
+        return factors
+
+
+class Openings(Term):
+    """The vector from upper to lower lid, from upper to lower lip and across the mouth is as detected; sigma is a
+    share of the subject's size. It closes eyes and mouths that a small absolute error leaves ajar."""
+
+    sigma: float = 0.01
+    parts: dict[str, float] = Field(default={"eyes": 1.0, "lips": 1.0}, description="confidence factor of each set")
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        evidence, place = scene.evidence, scene.evidence.position()
+        pairs = [
+            (place[a], place[b], factor)
+            for part, factor in self.parts.items()
+            for a, b in evidence.layout.distances.get(part, ())
+            if a in place and b in place
+        ]
+        if not pairs:
+            return None
+        upper, lower = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
+        factor = torch.tensor([f for _, _, f in pairs]).to(scene.pixels)
+        confidence = torch.minimum(evidence.confidence[..., upper], evidence.confidence[..., lower]) * factor
+        fitted = scene.pixels[..., upper, :] - scene.pixels[..., lower, :]
+        detected = evidence.keypoints[..., upper, :] - evidence.keypoints[..., lower, :]
+        values = (fitted - detected) / evidence.subject_px[..., None, None]
+        return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)

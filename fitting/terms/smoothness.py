@@ -1,0 +1,63 @@
+"""Beliefs about time: how fast things move and how fast they change their motion."""
+
+from __future__ import annotations
+
+import roma
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fitting.terms.base import Residuals, Scene, Term
+
+
+def first_difference(value: Tensor) -> Tensor:
+    """From each frame to the next (problems, frames - 1, items): on the rotation manifold log(R' R^T), radians."""
+    if value.ndim == 5:
+        return roma.rotmat_to_rotvec(value[:, 1:] @ value[:, :-1].mT).flatten(2)
+    return value[:, 1:] - value[:, :-1]
+
+
+class Smoothness(Term):
+    """Shared by both orders: `blocks` gives each block's own sigma per frame in its own unit, `sigma` is a factor."""
+
+    sigma: float = 1.0
+    blocks: dict[str, float] = Field(default={}, description="sigma by block name; a block not named is free")
+
+    def differences(self, scene: Scene, value: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def weights(self, scene: Scene) -> Tensor:
+        raise NotImplementedError
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        frames = scene.evidence.seen.shape[1]
+        moving = {
+            n: s for n, s in self.blocks.items() if n in scene.parameters and scene.parameters[n].shape[1] == frames
+        }
+        weights = self.weights(scene)
+        if not moving or weights.shape[1] == 0:
+            return None
+        parts = [self.differences(scene, scene.parameters[name]) / sigma for name, sigma in moving.items()]
+        return Residuals(torch.cat(parts, dim=-1)[..., None], weights[..., None])
+
+
+class Velocity(Smoothness):
+    """Nothing moves far from one frame to the next."""
+
+    def differences(self, scene: Scene, value: Tensor) -> Tensor:
+        return first_difference(value)
+
+    def weights(self, scene: Scene) -> Tensor:
+        return scene.evidence.linked.to(scene.pixels)
+
+
+class Acceleration(Smoothness):
+    """What moves goes on moving as it did: second differences, on the rotation manifold."""
+
+    def differences(self, scene: Scene, value: Tensor) -> Tensor:
+        step = first_difference(value)
+        return step[:, 1:] - step[:, :-1]
+
+    def weights(self, scene: Scene) -> Tensor:
+        linked = scene.evidence.linked
+        return (linked[:, 1:] & linked[:, :-1]).to(scene.pixels)

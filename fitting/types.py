@@ -1,0 +1,282 @@
+"""The records that travel between the rooms. Readers, terms, bodies and writers never import each other: they meet here.
+
+Axes, the same everywhere: `problems` are solved independently of each other, `frames` inside one problem belong
+together (a clip is one problem of many frames, twenty unrelated photos are twenty problems of one frame).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class FitError(Exception):
+    """Something a user can mend: what was asked, what was found, what to do. `exit_code` is the command's."""
+
+    exit_code = 1
+
+
+class ConfigError(FitError):
+    exit_code = 2
+
+
+class InputError(FitError):
+    exit_code = 3
+
+
+class NoPersonError(FitError):
+    exit_code = 4
+
+
+class ModelError(FitError):
+    exit_code = 5
+
+
+class OutputError(FitError):
+    exit_code = 6
+
+
+class DependencyError(FitError):
+    exit_code = 7
+
+
+class Stop(enum.Enum):
+    """Why a solver ended its work on a problem."""
+
+    CONVERGED = "converged"
+    MAX_ITERATIONS = "iteration limit"
+    NO_DESCENT = "no further descent"
+    NOT_FINITE = "not finite"
+    KEPT_START = "kept start: the result was worse"
+    NOT_FITTED = "not fitted"
+
+
+# ------------------------------------------------------------------ what was seen
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A named set of keypoints: what each index means. Left and right are the subject's."""
+
+    name: str
+    point_names: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]  # (left, right) indices of mirrored points
+    groups: Mapping[str, tuple[int, ...]]  # brows, lids, irises, lips, nose, contour, skin, ...
+    size_pair: tuple[tuple[int, ...], tuple[int, ...]]  # the means of these two sets are the layout's yard-stick apart
+    distances: Mapping[str, tuple[tuple[int, int], ...]] = field(
+        default_factory=dict
+    )  # eye / lip openings: (upper, lower)
+
+    def __len__(self) -> int:
+        return len(self.point_names)
+
+
+class Pictures(Protocol):
+    """The frames of an input, opened one at a time: memory does not grow with their number."""
+
+    source: str  # what the user named
+    names: tuple[str, ...]  # one per frame, unique, safe as a file name
+    image_sizes: Int[np.ndarray, "frames 2"]  # width, height
+    fps: float | None  # None for photos
+    timestamps: Float[np.ndarray, " frames"] | None  # seconds
+    focal_hints: Float[np.ndarray, " frames"]  # focal length in pixels from EXIF, NaN where unknown
+    is_clip: bool  # frames follow each other in time and show the same people
+
+    def __len__(self) -> int: ...
+
+    def read(self) -> Iterator[np.ndarray]:
+        """RGB frames (height, width, 3) uint8, in order, streamed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Parameters that come from outside: a regressor, an earlier fit, the truth of a rendered clip.
+
+    `values` maps a block's name to one row per frame: coefficients (frames, size), rotations as axis-angle
+    (frames, 3 * joints). A block that is not there is unknown. `model` names the basis they belong to.
+    """
+
+    values: Mapping[str, Float[np.ndarray, "frames _"]]
+    model: str
+    valid: Bool[np.ndarray, " frames"]
+    K: Float[np.ndarray, "frames 3 3"] | None = None
+
+
+@dataclass(frozen=True)
+class Observations:
+    """2D evidence of one person, one row per input frame, always: frame k here is frame k of the input."""
+
+    person: str  # '000', '001', ... from left to right
+    layout: Layout
+    keypoints: Float[np.ndarray, "frames points 2"]  # pixels; anything where confidence is 0
+    confidence: Float[np.ndarray, "frames points"]  # 0 = not seen, 1 = as good as the keypoint term's sigma says
+    names: tuple[str, ...]  # one per frame
+    image_sizes: Int[np.ndarray, "frames 2"]  # width, height
+    is_clip: bool
+    fps: float | None = None
+    timestamps: Float[np.ndarray, " frames"] | None = None
+    focal_hints: Float[np.ndarray, " frames"] | None = None
+    pictures: Pictures | None = None  # None when only landmarks were given
+    blendshapes: Float[np.ndarray, "frames 52"] | None = None  # MediaPipe's, without `_neutral`; NaN rows where unseen
+    head_matrix: Float[np.ndarray, "frames 4 4"] | None = None  # MediaPipe's canonical face (cm, y up) to its camera
+    start: Codes | None = None
+    truth: Codes | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def valid(self) -> Bool[np.ndarray, " frames"]:
+        return (self.confidence > 0).any(axis=1)
+
+
+# ------------------------------------------------------------------ what is sought
+
+
+@dataclass(frozen=True)
+class Block:
+    """One named group of parameters of a body."""
+
+    name: str  # betas, expression, global_orient, jaw_pose, transl, ...
+    kind: Literal["vector", "rotation"]
+    size: int  # coefficients, or joints of a rotation block
+    shared: bool  # one value for all frames of a problem
+    unit: float  # a natural step: solvers work on value / unit
+
+    @property
+    def tangent_size(self) -> int:
+        return self.size if self.kind == "vector" else 3 * self.size
+
+    def neutral(self, problems: int, frames: int) -> Tensor:
+        rows = (problems, 1 if self.shared else frames, self.size)
+        if self.kind == "vector":
+            return torch.zeros(rows)
+        return torch.eye(3).expand(*rows, 3, 3).clone()
+
+
+@dataclass(frozen=True)
+class Parameters(Mapping[str, Tensor]):
+    """Blocks by name: vectors (problems, frames, size), rotations (problems, frames, joints, 3, 3).
+
+    A shared block has 1 in place of `frames` and is broadcast.
+    """
+
+    blocks: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.blocks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.blocks)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def replace(self, changes: Mapping[str, Tensor]) -> Parameters:
+        return Parameters({**self.blocks, **changes})
+
+    def to(self, like: Tensor) -> Parameters:
+        return Parameters({name: value.to(like) for name, value in self.blocks.items()})
+
+    def rows(self) -> dict[str, Float[np.ndarray, "rows _"]]:
+        """One row per frame of all problems, in order: shared blocks repeated, rotations as axis-angle."""
+        problems, frames = self["transl"].shape[:2]
+        flat = {}
+        for name, value in self.blocks.items():
+            if value.ndim == 5:
+                value = roma.rotmat_to_rotvec(value.double()).flatten(2)
+            flat[name] = value.expand(problems, frames, -1).reshape(problems * frames, -1).detach().cpu().numpy()
+        return flat
+
+
+@dataclass(frozen=True)
+class Contour:
+    """Points of a layout that slide over the surface as the head turns: a table over the signed yaw."""
+
+    points: Int[Tensor, " points"]  # indices into the layout
+    yaw: Float[Tensor, " rows"]  # degrees, rising; positive turns to the subject's left
+    vertices: Int[Tensor, "rows points 3"]
+    weights: Float[Tensor, "rows points 3"]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Where a layout's keypoints sit on a body's mesh: barycentric points, and a contour where there is one."""
+
+    layout: Layout
+    points: Int[Tensor, " points"]  # indices into the layout
+    vertices: Int[Tensor, "points 3"]
+    weights: Float[Tensor, "points 3"]
+    contour: Contour | None = None
+
+
+class Posed(Protocol):
+    """A body in one pose per frame, in the world frame, metres."""
+
+    points: Float[Tensor, "problems frames points 3"]
+    joints: Float[Tensor, "problems frames joints 3"]
+    rotations: Float[Tensor, "problems frames joints 3 3"]  # of every joint, in the world
+
+
+class Body(Protocol):
+    """What terms, solvers and writers may know of a body; `bodies/` has the classes."""
+
+    name: str  # 'open_head', 'flame2020', ...
+    sha256: str  # of the model file
+    blocks: tuple[Block, ...]
+    joint_names: tuple[str, ...]
+    faces: Int[np.ndarray, "triangles 3"]
+    embeddings: Mapping[str, Embedding]  # by layout name
+    yard_stick: float  # metres between the layout's size pair on the mean body: outer eye corners, ...
+
+    def pose(self, parameters: Parameters) -> Posed: ...
+
+    def restrict(self, embedding: Embedding) -> Body: ...
+
+
+# ------------------------------------------------------------------ what was found
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The answer for one person: every array has one row per input frame."""
+
+    body: Body
+    observations: Observations
+    parameters: Parameters
+    start: Parameters
+    K: Float[np.ndarray, "frames 3 3"]
+    valid: Bool[np.ndarray, " frames"]
+    source: tuple[str, ...]  # fitted, interpolated, held, missing
+    error_px: Float[np.ndarray, " frames"]  # mean distance over fitted points; NaN where not valid
+    error_percent: Float[np.ndarray, " frames"]  # of the detected distance between the yard-stick's ends
+    start_error_px: Float[np.ndarray, " frames"]
+    cost_start: Mapping[str, Float[np.ndarray, " frames"]]
+    cost_end: Mapping[str, Float[np.ndarray, " frames"]]
+    iterations: Int[np.ndarray, " frames"]
+    stop: tuple[Stop, ...]
+    projected: Float[np.ndarray, "frames points 2"]  # fitted keypoints in pixels, NaN where the body has none
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    def frame(self, k: int) -> Parameters:
+        """The parameters of input frame `k` alone: one problem of one frame."""
+        frames = self.parameters["transl"].shape[1]
+        p, f = divmod(k, frames)
+        return Parameters({n: v[p : p + 1, (0 if v.shape[1] == 1 else f) :][:, :1] for n, v in self.parameters.items()})
+
+    def vertices(self, k: int) -> Float[np.ndarray, "vertices 3"]:
+        """The whole mesh at frame `k`, in the world frame, metres."""
+        with torch.no_grad():
+            return self.body.pose(self.frame(k)).points[0, 0].double().cpu().numpy()

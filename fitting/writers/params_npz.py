@@ -1,0 +1,89 @@
+"""params.npz: every frame of one person, self-describing, loadable with `np.load(path, allow_pickle=False)`.
+
+F frames, P keypoints; strings are numpy strings, scalars are 0-d arrays:
+
+    <block>            (F, size) float32, one array per name in `block_names`; rotations as axis-angle (F, 3 * joints)
+    block_names, block_kinds, block_sizes    what they are: vector or rotation; coefficients or joints
+    block_shared       True where one value holds for the whole clip (its rows are repeated)
+    expression_names   (E,) where the model names its expressions
+    K                  (F, 3, 3) float64 pixels;  world_from_camera (4, 4) float64;  image_sizes (F, 2) width, height
+    names, valid, source, stop, iterations, error_px, error_percent, start_error_px      (F,)
+    keypoints          (F, P, 2) float32 pixels, measured;  confidence (F, P);  projected (F, P, 2) fitted, NaN: none
+    layout, point_names (P,)
+    fps                () float64, NaN for photos;  timestamps (F,) seconds where known
+    model, model_sha256, person, conventions, versions, format
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fitting.camera import WORLD_FROM_CAMERA
+from fitting.types import Solution
+from fitting.writers.facts import CONVENTIONS, float_rows, person_name, versions
+from fitting.writers.npz import write_npz
+
+FORMAT = "keyfit-params 1"
+
+
+def write(solution: Solution, folder: Path) -> list[Path]:
+    """`<folder>/params.npz`, or `params_<person>.npz` beyond the first person. Raises OutputError."""
+    arrays = {**float_rows(solution), **_blocks(solution), **_frames(solution), **_evidence(solution), **_text(solution)}
+    return [write_npz(folder / person_name("params.npz", solution.observations.person), arrays)]
+
+
+def _blocks(solution: Solution) -> dict[str, np.ndarray]:
+    blocks = solution.body.blocks
+    described = {
+        "block_names": np.array([block.name for block in blocks]),
+        "block_kinds": np.array([block.kind for block in blocks]),
+        "block_sizes": np.array([block.size for block in blocks], dtype=np.int64),
+        "block_shared": np.array([block.shared for block in blocks], dtype=bool),
+    }
+    names = getattr(solution.body, "expression_names", None)
+    return described if names is None else {**described, "expression_names": np.array(list(names), dtype=np.str_)}
+
+
+def _frames(solution: Solution) -> dict[str, np.ndarray]:
+    seen = solution.observations
+    arrays = {
+        "K": np.asarray(solution.K, dtype=np.float64),
+        "world_from_camera": WORLD_FROM_CAMERA,
+        "image_sizes": np.asarray(seen.image_sizes, dtype=np.int64),
+        "names": np.array(seen.names),
+        "valid": np.asarray(solution.valid, dtype=bool),
+        "source": np.array(solution.source),
+        "stop": np.array([stop.value for stop in solution.stop]),
+        "iterations": np.asarray(solution.iterations, dtype=np.int64),
+        "error_px": np.asarray(solution.error_px, dtype=np.float64),
+        "error_percent": np.asarray(solution.error_percent, dtype=np.float64),
+        "start_error_px": np.asarray(solution.start_error_px, dtype=np.float64),
+        "fps": np.array(np.nan if seen.fps is None else seen.fps, dtype=np.float64),
+    }
+    if seen.timestamps is not None:
+        arrays["timestamps"] = np.asarray(seen.timestamps, dtype=np.float64)
+    return arrays
+
+
+def _evidence(solution: Solution) -> dict[str, np.ndarray]:
+    seen = solution.observations
+    return {
+        "keypoints": np.asarray(seen.keypoints, dtype=np.float32),
+        "confidence": np.asarray(seen.confidence, dtype=np.float32),
+        "projected": np.asarray(solution.projected, dtype=np.float32),
+        "layout": np.array(seen.layout.name),
+        "point_names": np.array(seen.layout.point_names),
+    }
+
+
+def _text(solution: Solution) -> dict[str, np.ndarray]:
+    return {
+        "model": np.array(solution.body.name),
+        "model_sha256": np.array(solution.body.sha256),
+        "person": np.array(solution.observations.person),
+        "conventions": np.array(CONVENTIONS),
+        "versions": np.array(versions()),
+        "format": np.array(FORMAT),
+    }

@@ -1,0 +1,64 @@
+"""report.json and conf.yaml: how the fit went, frame by frame, for everybody in the input."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fitting.types import Solution
+from fitting.writers.atomic import write_text
+
+
+def write(
+    solutions: Sequence[Solution],
+    config_yaml: str,
+    folder: Path,
+    truth: Mapping[str, object] | None = None,
+) -> list[Path]:
+    """Both files, over all persons; `truth` is what a comparison with known parameters found. Raises OutputError."""
+    content = json.dumps(plain(build(solutions, truth)), indent=1, allow_nan=False) + "\n"
+    return [write_text(folder / "report.json", content), write_text(folder / "conf.yaml", config_yaml)]
+
+
+def build(solutions: Sequence[Solution], truth: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The report as a dict; not finite numbers still inside."""
+    report: dict[str, object] = {
+        "model": solutions[0].body.name if solutions else None,
+        "model_sha256": solutions[0].body.sha256 if solutions else None,
+        "seconds": sum(solution.seconds for solution in solutions),
+        "frames": [row(solution, k) for solution in solutions for k in range(len(solution))],
+    }
+    return report if truth is None else {**report, "truth": truth}
+
+
+def row(solution: Solution, k: int) -> dict[str, object]:
+    """One frame of one person. `frame` is the name used for folders, `index` its 0-based number in the input."""
+    return {
+        "frame": solution.observations.names[k],
+        "index": k,
+        "person": solution.observations.person,
+        "valid": solution.valid[k],
+        "source": solution.source[k],
+        "error_px": solution.error_px[k],
+        "error_percent": solution.error_percent[k],
+        "start_error_px": solution.start_error_px[k],
+        "cost_start": {term: cost[k] for term, cost in solution.cost_start.items()},
+        "cost_end": {term: cost[k] for term, cost in solution.cost_end.items()},
+        "iterations": solution.iterations[k],
+        "stop": solution.stop[k].value,
+    }
+
+
+def plain(value: object) -> object:
+    """What JSON can hold: numpy numbers and arrays become Python's, NaN and infinities null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, tensors
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
