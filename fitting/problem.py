@@ -83,8 +83,8 @@ class Problem:
             head = posed.rotations[:, :, self.body.head_joint]
             offsets = parameters["keypoint_offsets"].unflatten(-1, (-1, 3))
             points = points + offsets @ head.mT
-        focal = torch.exp(parameters["focal"])[..., None]  # problems, 1, 1, 1
-        K = torch.cat([self.K[..., :2, :2] * focal, self.K[..., :2, 2:]], dim=-1)
+        factor = torch.exp(parameters["focal"])
+        K = self.K * torch.cat([factor, factor, torch.ones_like(factor)], dim=-1)[..., None, :]
         pixels = camera_to_pixels(world_to_camera(points), K)
         return Scene(self.body, self.yard_stick, parameters, self.start, posed, pixels, self.evidence)
 
@@ -100,7 +100,8 @@ class Problem:
         return found
 
     def objective(self, x: Float[Tensor, "problems unknowns"]) -> Float[Tensor, " problems"]:
-        return sum(cost.sum(dim=1) for cost in self.costs(self.retract(x)).values())  # type: ignore[return-value]
+        costs = self.costs(self.retract(x)).values()
+        return torch.stack([cost.sum(dim=1) for cost in costs]).sum(dim=0)
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows unknowns"]]:
         """Objective and gradient of some problems, as the solvers want it."""

@@ -1,4 +1,4 @@
-"""The records that travel between the rooms. Readers, terms, bodies and writers never import each other: they meet here.
+"""The records that travel between the rooms. Readers, terms, bodies, writers never import each other: they meet here.
 
 Axes, the same everywhere: `problems` are solved independently of each other, `frames` inside one problem belong
 together (a clip is one problem of many frames, twenty unrelated photos are twenty problems of one frame).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import roma
@@ -79,6 +79,7 @@ class Layout:
         return len(self.point_names)
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """The frames of an input, opened one at a time: memory does not grow with their number."""
 
@@ -219,6 +220,7 @@ class Embedding:
     contour: Contour | None = None
 
 
+@runtime_checkable
 class Posed(Protocol):
     """A body in one pose per frame, in the world frame, metres."""
 
@@ -227,6 +229,7 @@ class Posed(Protocol):
     rotations: Float[Tensor, "problems frames joints 3 3"]  # of every joint, in the world
 
 
+@runtime_checkable
 class Body(Protocol):
     """What terms, solvers and writers may know of a body; `bodies/` has the classes."""
 
@@ -235,12 +238,20 @@ class Body(Protocol):
     blocks: tuple[Block, ...]
     joint_names: tuple[str, ...]
     faces: Int[np.ndarray, "triangles 3"]
+    head_joint: int  # whose world rotation the contour's yaw is read from
     embeddings: Mapping[str, Embedding]  # by layout name
-    yard_stick: float  # metres between the layout's size pair on the mean body: outer eye corners, ...
+    yard_sticks: Mapping[str, float]  # by layout name: metres between its size pair on the mean body
+    expression_names: tuple[str, ...]
+    expression_sd: Float[Tensor, " expressions"]
+    expression_bounds: Float[Tensor, "expressions 2"]  # infinite where there is none
+
+    def neutral(self, problems: int, frames: int) -> Parameters: ...
 
     def pose(self, parameters: Parameters) -> Posed: ...
 
     def restrict(self, embedding: Embedding) -> Body: ...
+
+    def to(self, like: Tensor) -> Body: ...
 
 
 # ------------------------------------------------------------------ what was found

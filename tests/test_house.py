@@ -1,0 +1,91 @@
+"""The house: which room may import which. Arrows point one way only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "fitting"
+
+# A room may import itself and what stands in its list; what is not named here does not exist.
+ALLOWED = {
+    "camera": set(),
+    "types": {"camera"},
+    "layouts": {"types", "camera"},
+    "terms": {"layouts", "types", "camera"},
+    "solvers": {"types"},
+    "readers": {"layouts", "types", "camera"},
+    "detectors": {"layouts", "types", "camera"},
+    "bodies": {"layouts", "types", "camera"},
+    "render": {"types", "camera"},
+    "writers": {"render", "types", "camera"},
+    "config": {"terms", "types"},
+    "evidence": {"terms", "types", "camera"},
+    "problem": {"terms", "types", "camera"},
+    "start": {"config", "evidence", "types", "camera"},
+    "solve": {"config", "evidence", "problem", "solvers", "start", "terms", "types", "camera"},
+    "samples": {"evidence", "render", "types", "camera"},
+    "pipeline": {
+        "bodies", "config", "detectors", "evidence", "readers", "samples", "solve", "start", "types", "writers",
+    },
+    "cli": {"config", "pipeline", "types"},
+}  # fmt: skip
+
+# Making the open models renders and detects: it is a workshop beside the house, nothing of the house imports it.
+WORKSHOP = "fitting/bodies/open_model"
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in ROOT.rglob("*.py") if not p.relative_to(ROOT.parent).as_posix().startswith(WORKSHOP))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Rooms of this package that a file imports, wherever in the file."""
+    package = ("fitting", *path.relative_to(ROOT).parts[:-1])
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) + "." if node.level else ""
+            module = (base + (node.module or "")).strip(".")
+            names = [module] if module != "fitting" else [f"fitting.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("fitting.")}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(path):
+    here = room(path)
+    if here == "__init__":
+        return
+    assert here in ALLOWED, f"{here} is a room without a place in the house: add it to ALLOWED"
+    assert imported(path) - {here} <= ALLOWED[here]
+
+
+def test_the_house_has_no_circles():
+    def below(name, seen):
+        assert name not in seen, f"circle: {' -> '.join([*seen, name])}"
+        for child in ALLOWED[name]:
+            below(child, [*seen, name])
+
+    for name in ALLOWED:
+        below(name, [])
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_nothing_prints_or_exits_below_the_command_line(path):
+    if path.name == "cli.py":
+        return
+    calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    names = {f.id for f in calls if isinstance(f, ast.Name)} | {
+        f"{f.value.id}.{f.attr}" for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name)
+    }
+    forbidden = {"print", "exit", "quit", "sys.exit", "os._exit", "pickle.load", "pickle.loads", "eval", "exec"}
+    assert not names & forbidden
