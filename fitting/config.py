@@ -95,7 +95,7 @@ class FitConfig(Record):
     input: str = "sample:grace_hopper"
     output: Path | None = Field(default=None, description="folder; default: out/<name of the input>")
     outputs: tuple[str, ...] = ("params", "obj", "pkl", "npy", "overlay")
-    start: str | None = Field(default=None, description="parameters to start from: a params.npz")
+    start: str | None = Field(default=None, description="null: from nothing; input: what came with it; a params.npz")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
     precision: Literal["float32", "float64"] = "float32"
     chunk: int = Field(default=256, ge=1, description="independent frames solved side by side; bounds memory")

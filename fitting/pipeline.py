@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from fitting import bodies, detectors, readers, start, writers
+from fitting import bodies, detectors, readers, samples, start, writers
 from fitting.config import FitConfig
 from fitting.evidence import bind
+from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 from fitting.solve import solve
+from fitting.truth import compare
 from fitting.types import Body, ConfigError, Observations, Solution
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
@@ -20,20 +24,26 @@ def fit(config: FitConfig, progress: Progress = lambda *_: None) -> list[Solutio
     """Fits every person of the input and writes the configured outputs; one solution per person."""
     check_outputs(config)
     like = tensor_kind(config)
-    people = observe(config, progress)
-    body = load_body(config).to(like)
-    writer = writers.Folder(config.output_folder(), config.to_yaml())
-    solutions = []
-    for observations in people:
-        solution = fit_person(body, observations, config, like, progress)
-        writer.write(solution, config.outputs, several=len(people) > 1, progress=progress)
+    body = bodies.load(**config.body.model_dump()).to(like)
+    folder = config.output_folder()
+    solutions: list[Solution] = []
+    for observations in observe(config, body, progress):
+        case = bind(body, observations, start.camera_matrices(observations, config.camera), like)
+        parameters = start.guess(case)
+        solution = solve(case, parameters, config, progress)
+        for name in config.outputs:
+            progress(f"writing {name}", 0, len(solution))
+            writers.WRITERS[name](solution, folder)
         solutions.append(solution)
-    writer.finish(solutions)
+        # After every person: what is written is described, should a later one fail.
+        writers.report.write(solutions, config.to_yaml(), folder, truth=known_truth(solutions))
     return solutions
 
 
-def observe(config: FitConfig, progress: Progress = lambda *_: None) -> list[Observations]:
-    """Landmarks as they were given, or found by the detector in pictures."""
+def observe(config: FitConfig, body: Body, progress: Progress = lambda *_: None) -> list[Observations]:
+    """Landmarks as they were given, or found by the detector in pictures; with the configured start."""
+    if config.input == samples.NAME:
+        return [with_start(samples.talking_head(body), config.start)]
     found = readers.read(config.input, readers.ReadOptions(**config.read.model_dump()))
     if not isinstance(found, list):
         options = detectors.DetectorOptions(
@@ -43,21 +53,31 @@ def observe(config: FitConfig, progress: Progress = lambda *_: None) -> list[Obs
             progress=lambda done, count: progress("detecting", done, count),
         )
         found = detectors.detect(found, options)
-    found = [detectors.keep_points(person, config.detector.points) for person in found[: config.detector.max_persons]]
-    return readers.with_start(found, config.start) if config.start else found
+    if config.detector.points == "mediapipe105":
+        found = [only_105(person) for person in found]
+    return [with_start(person, config.start) for person in found[: config.detector.max_persons]]
 
 
-def load_body(config: FitConfig) -> Body:
-    return bodies.load(**config.body.model_dump())
+def with_start(observations: Observations, named: str | None) -> Observations:
+    """`named` is null (start from nothing), 'input' (what came with the input) or a params.npz."""
+    if named == "input":
+        return observations
+    codes = readers.read_codes(Path(named)) if named else None
+    return replace(observations, start=codes)
 
 
-def fit_person(
-    body: Body, observations: Observations, config: FitConfig, like: torch.Tensor, progress: Progress
-) -> Solution:
-    """One person through start and stages."""
-    case = bind(body, observations, start.camera_matrices(observations, config.camera), like)
-    parameters = start.guess(case)
-    return solve(case, parameters, config, progress)
+def only_105(observations: Observations) -> Observations:
+    """Without the points that FLAME's MediaPipe embedding leaves out."""
+    if observations.layout is not MEDIAPIPE478:
+        return observations
+    confidence = np.zeros_like(observations.confidence)
+    confidence[:, MEDIAPIPE105_IN_478] = observations.confidence[:, MEDIAPIPE105_IN_478]
+    return replace(observations, confidence=confidence)
+
+
+def known_truth(solutions: list[Solution]) -> dict[str, object] | None:
+    known = {s.observations.person: found for s in solutions if (found := compare(s)) is not None}
+    return known or None
 
 
 def tensor_kind(config: FitConfig) -> torch.Tensor:

@@ -15,13 +15,15 @@ from jaxtyping import Float
 
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
 from fitting.evidence import embedded_points
-from fitting.render import shade_mesh
+from fitting.render import Camera, Mesh, composite, shade_layer, to_bytes
 from fitting.types import Body, Codes, Observations, Parameters
 
 NAME = "sample:talking_head"
 FPS = 25.0
 SIZE = (512, 512)
 DEPTH = 0.75  # metres
+FOCAL = 1.6 * max(SIZE)  # pixels
+BACKGROUND = (0.32, 0.36, 0.40)
 
 # How often and how strongly a face does what while it talks: (peak, seconds between, seconds long).
 VISEMES = {
@@ -51,11 +53,11 @@ def talking_head(body: Body, recipe: TalkingHead = TalkingHead()) -> Observation
     """Observations with truth, a start as a regressor would give it, and pictures. `body` has ARKit's action names."""
     rng = np.random.default_rng(recipe.seed)
     truth = true_parameters(body, recipe.frames, rng)
-    K = np.tile(intrinsics(1.2 * max(SIZE), SIZE), (recipe.frames, 1, 1))
+    K = np.tile(intrinsics(FOCAL, SIZE), (recipe.frames, 1, 1))
     embedding = body.embeddings[recipe.layout]
     points = embedded_points(embedding)
     pixels = project(body.restrict(embedding), truth, K)
-    eyes = body.yard_sticks[recipe.layout] * K[0, 0, 0] / DEPTH
+    eyes = body.yard_sticks[recipe.layout] * FOCAL / DEPTH
     pixels = pixels + rng.normal(0, recipe.noise_px, pixels.shape)
     pixels = pixels + rng.normal(0, recipe.bias_percent / 100 * eyes, pixels.shape[1:])
     keypoints = np.zeros((recipe.frames, len(embedding.layout), 2))
@@ -110,7 +112,7 @@ def true_parameters(body: Body, frames: int, rng: np.random.Generator) -> Parame
 
 
 def middle_of_face(body: Body) -> Float[np.ndarray, " 3"]:
-    posed = body.restrict(body.embeddings["mediapipe478"]).pose(body.neutral(1, 1))  # type: ignore[attr-defined]
+    posed = body.restrict(body.embeddings["mediapipe478"]).pose(body.neutral(1, 1))
     return posed.points[0, 0].mean(dim=0).double().cpu().numpy()
 
 
@@ -135,7 +137,7 @@ def disturb(body: Body, truth: Parameters, rng: np.random.Generator) -> dict[str
 
 def as_parameters(body: Body, rows: dict[str, np.ndarray], frames: int) -> Parameters:
     """File rows (frames or 1, size; rotations as axis-angle) to parameters of one problem; the rest is neutral."""
-    neutral = body.neutral(1, frames)  # type: ignore[attr-defined]
+    neutral = body.neutral(1, frames)
     like = neutral["transl"]
     changes = {}
     for block in body.blocks:
@@ -204,4 +206,5 @@ class RenderedPictures:
             frame = Parameters({n: v[:, (0 if v.shape[1] == 1 else k) :][:, :1] for n, v in self.parameters.items()})
             with torch.no_grad():
                 vertices = world_to_camera(self.body.pose(frame).points[0, 0]).double().cpu().numpy()
-            yield shade_mesh(vertices, self.body, self.K[k], SIZE)
+            layer = shade_layer(Mesh(vertices, self.body.faces, self.body.colours), Camera(self.K[k], SIZE))
+            yield to_bytes(composite(layer, np.full((SIZE[1], SIZE[0], 3), BACKGROUND, dtype=np.float32)))

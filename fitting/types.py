@@ -238,6 +238,10 @@ class Body(Protocol):
     blocks: tuple[Block, ...]
     joint_names: tuple[str, ...]
     faces: Int[np.ndarray, "triangles 3"]
+    colours: Float[np.ndarray, "vertices 3"] | None  # 0..1
+    face_region: Int[np.ndarray, " vertices"] | None  # vertex numbers of the face, for accuracy
+    uv: Float[np.ndarray, "coordinates 2"] | None
+    uv_faces: Int[np.ndarray, "triangles 3"] | None
     head_joint: int  # whose world rotation the contour's yaw is read from
     embeddings: Mapping[str, Embedding]  # by layout name
     yard_sticks: Mapping[str, float]  # by layout name: metres between its size pair on the mean body

@@ -22,7 +22,8 @@ from made_files import (
 )
 
 from fitting.bodies.flame_embeddings import embedding_files, open_embeddings, read_embeddings
-from fitting.bodies.flame_files import find_model, read_flame
+from fitting.bodies.flame_files import read_flame
+from fitting.bodies.flame_shelf import find_model
 from fitting.layouts import IBUG68, MEDIAPIPE105_IN_478
 from fitting.types import ModelError
 
@@ -115,7 +116,7 @@ FAULTS = {
     "posedirs is": lambda a: a.update(posedirs=a["posedirs"][..., :9]),
     "weights is": lambda a: a.update(weights=a["weights"][:, :4]),
     "do not sum to 1": lambda a: a.update(weights=a["weights"] * 2),
-    "J_regressor is a sparse": lambda a: a.update(J_regressor=scipy.sparse.csc_matrix((5, 10**9))),
+    "J_regressor is a sparse": lambda a: a.update(J_regressor=scipy.sparse.csr_matrix((5, 10**9))),
     "J_regressor is (5, 7)": lambda a: a.update(J_regressor=np.zeros((5, 7))),
     "v_template is": lambda a: a.update(v_template=np.zeros((VERTICES, 2))),
     "v_template has values that are not finite": lambda a: a["v_template"].__setitem__((3, 1), np.nan),

@@ -24,9 +24,11 @@ ALLOWED = {
     "problem": {"terms", "types", "camera"},
     "start": {"config", "evidence", "types", "camera"},
     "solve": {"config", "evidence", "problem", "solvers", "start", "terms", "types", "camera"},
+    "truth": {"types", "camera"},
     "samples": {"evidence", "render", "types", "camera"},
     "pipeline": {
-        "bodies", "config", "detectors", "evidence", "readers", "samples", "solve", "start", "types", "writers",
+        "bodies", "config", "detectors", "evidence", "layouts", "readers", "samples", "solve", "start", "truth", "types",
+        "writers",
     },
     "cli": {"config", "pipeline", "types"},
 }  # fmt: skip

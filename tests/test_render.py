@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 import trimesh
 
-from fitting.render import Camera, Mesh, Subject, composite, crop_round, depth_map, mask_map, normal_map, overlay, raycast
+from fitting.render import (
+    Camera,
+    Mesh,
+    Subject,
+    composite,
+    crop_round,
+    depth_map,
+    mask_map,
+    normal_map,
+    overlay,
+    raycast,
+)
 from fitting.render import shade as shade_mesh
 from fitting.render.marks import draw_dots, draw_lines
-from fitting.render.shade import edges, join, shade_layer
+from fitting.render.mesh import join
+from fitting.render.shade import edges, shade_layer
 
 K = np.array([[400.0, 0, 63.5], [0, 400.0, 47.5], [0, 0, 1]])
 SIZE = (128, 96)
@@ -45,7 +57,9 @@ def test_maps_of_a_sphere(sphere):
     depth, mask, normals = depth_map(hits), mask_map(hits), normal_map(hits, sphere.vertices, sphere.faces)
     assert depth[~mask].max() == 0 and depth[mask].min() == pytest.approx(DISTANCE - RADIUS, abs=1e-3)
     y, x = np.nonzero(mask)
-    points = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones(len(x))], axis=-1) * depth[mask][:, None]
+    points = (
+        np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones(len(x))], axis=-1) * depth[mask][:, None]
+    )
     outward = (points - [0, 0, DISTANCE]) / RADIUS
     assert np.abs(normals[mask] - outward).max() < 0.05
     assert np.abs(normals[~mask]).max() == 0
@@ -76,7 +90,9 @@ def test_no_ray_slips_through_shared_edges():
     x, y = np.meshgrid(ticks, ticks)
     vertices = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=-1)
     corner = (np.arange(40)[:, None] * 41 + np.arange(40)).ravel()
-    faces = np.concatenate([np.stack([corner, corner + 1, corner + 42], 1), np.stack([corner, corner + 42, corner + 41], 1)])
+    faces = np.concatenate(
+        [np.stack([corner, corner + 1, corner + 42], 1), np.stack([corner, corner + 42, corner + 41], 1)]
+    )
     K_grid = np.array([[400.0, 0, 50], [0, 400.0, 50], [0, 0, 1]])
     assert raycast(vertices, faces, K_grid, (101, 101)).mask[11:90, 11:90].all()
 

@@ -187,7 +187,7 @@ def torch_storage(thing: object) -> bytes:
     torch.save(torch.zeros(2), stream, _use_new_zipfile_serialization=False)
     stream.seek(0)
     head = [pickle.load(stream) for _ in range(2)]
-    return b"".join(pickle.dumps(part, 2) for part in (*head, thing))
+    return b"".join(pickle.dumps(part, 2, fix_imports=False) for part in (*head, thing))
 
 
 @pytest.mark.parametrize("name", NAMES)

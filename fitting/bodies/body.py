@@ -60,6 +60,22 @@ class SkinnedBody:
     looks: Looks = field(default_factory=Looks)
     contour: Contour | None = None  # of a restricted body: its candidates stand after the static points
 
+    @property
+    def colours(self) -> np.ndarray | None:
+        return self.looks.colours
+
+    @property
+    def face_region(self) -> np.ndarray | None:
+        return self.looks.face_region
+
+    @property
+    def uv(self) -> np.ndarray | None:
+        return self.looks.uv
+
+    @property
+    def uv_faces(self) -> np.ndarray | None:
+        return self.looks.uv_faces
+
     def neutral(self, problems: int, frames: int) -> Parameters:
         """The mean body at rest in the world's origin."""
         return Parameters({block.name: block.neutral(problems, frames) for block in self.blocks}).to(self.skin.template)

@@ -74,7 +74,7 @@ def read_embeddings(path: str | Path, faces: np.ndarray) -> dict[str, Embedding]
         names = sorted({name for choices in _FILES.values() for group in choices for name in group})
         raise ModelError(
             f"{path.resolve()}: no landmark embedding there. Looked for: {', '.join(names)}. What to do: put "
-            "landmark_embedding.npy or mediapipe_landmark_embedding.npz there; models/README.md says where they are from."
+            "landmark_embedding.npy or mediapipe_landmark_embedding.npz there; models/README.md says whence."
         )
     return {name: one for files in found.values() for name, one in _embedding_of(files, faces).items()}
 
@@ -103,11 +103,12 @@ def _embedding_of(paths: tuple[Path, ...], faces: np.ndarray) -> dict[str, Embed
     if "landmark_indices" in tables[0]:
         return {MEDIAPIPE478.name: _mediapipe(tables[0], faces, paths[0])}
     if "static_lmk_faces_idx" in tables[0]:
-        static, dynamic, path = _split(tables[0], "static"), _split(tables[0], "dynamic"), paths[0]
+        static, dynamic = _split(tables[0], "static"), _split(tables[0], "dynamic")
     else:
-        static, path = _split(tables[0], ""), paths[0]
+        static = _split(tables[0], "")
         dynamic = _split(tables[1], "") if len(paths) == 2 else None
-    return {IBUG68.name: _ibug68(static, dynamic, faces, path)}
+    contour = None if dynamic is None else _contour(dynamic, faces, paths[-1])
+    return {IBUG68.name: _ibug68(static, contour, faces, paths[0])}
 
 
 def _tables(path: Path) -> Mapping[str, Any]:
@@ -125,14 +126,14 @@ Places = tuple[np.ndarray, np.ndarray]
 
 
 def _split(tables: Mapping[str, Any], part: str) -> Places | None:
-    """The pair of arrays of 'static' or 'dynamic', or of a file that holds one pair only; None where it is not there."""
+    """The arrays of 'static' or 'dynamic', or ('') of a file that holds one pair only; None if not there."""
     names = (f"{part}_lmk_faces_idx", f"{part}_lmk_bary_coords") if part else ("lmk_face_idx", "lmk_b_coords")
     if any(name not in tables for name in names):
         return None
     return np.asarray(tables[names[0]]), np.asarray(tables[names[1]])
 
 
-def _ibug68(static: Places | None, dynamic: Places | None, faces: np.ndarray, path: Path) -> Embedding:
+def _ibug68(static: Places | None, contour: Contour | None, faces: np.ndarray, path: Path) -> Embedding:
     if static is None:
         raise ModelError(f"{path}: has neither static_lmk_faces_idx nor lmk_face_idx with its coordinates")
     triangles, coordinates = static[0].reshape(-1), static[1].reshape(-1, static[1].shape[-1])
@@ -143,10 +144,10 @@ def _ibug68(static: Places | None, dynamic: Places | None, faces: np.ndarray, pa
             + (": this is the dynamic table, name the static file" if count == (2 * _LAST_YAW + 1) * _JAW else "")
         )
     first = _JAW if count < _JAW + _INNER else 0
-    kept = slice(0 if first or dynamic is None else _JAW, _JAW + _INNER - first)
+    kept = slice(0 if first or contour is None else _JAW, _JAW + _INNER - first)
     points = torch.arange(first, _JAW + _INNER)[kept]
     vertices, weights = _pinned(triangles[kept], coordinates[kept], faces, path)
-    return Embedding(IBUG68, points, vertices, weights, None if dynamic is None else _contour(dynamic, faces, path))
+    return Embedding(IBUG68, points, vertices, weights, contour)
 
 
 def _contour(dynamic: Places, faces: np.ndarray, path: Path) -> Contour:

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from fitting.bodies.flame_shelf import OPEN_HEAD, find_model, version_of_path
+from fitting.bodies.flame_shelf import OPEN_HEAD, version_of_path
 from fitting.bodies.unpickle import load_npz, load_pickle
 from fitting.types import ModelError
-
-__all__ = ["FlameArrays", "find_model", "read_flame"]
 
 PARENTS = (-1, 0, 1, 1, 1)  # root, neck, jaw, left eye, right eye
 _STANDARD_IDENTITY, _STANDARD_TOTAL = 300, 400  # coefficients of every FLAME since 2019: 300 identity, 100 expression
@@ -86,8 +84,8 @@ def _array(data: Mapping[str, Any], key: str, path: Path) -> np.ndarray:
 
 
 def _floats(data: Mapping[str, Any], key: str, path: Path, sparse_shape: tuple[int, int] | None = None) -> np.ndarray:
-    """The array as float32 where it is that or float16, else as float64; finite. A sparse matrix must have `sparse_shape`."""
-    value = data.get(key)
+    """The array as float32 if it is that or float16, else as float64; finite. A sparse one has `sparse_shape`."""
+    value: Any = data.get(key)
     if scipy.sparse.issparse(value):
         if value.shape != sparse_shape:  # before it is made dense: a file may claim any size
             raise ModelError(f"{path}: {key} is a sparse {value.shape}, expected {sparse_shape}")

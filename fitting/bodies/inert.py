@@ -12,7 +12,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
@@ -26,6 +26,8 @@ class Inert:
     """One object of a pickle: the arguments it was to be made with, and the state it was to be given."""
 
     name = "object"
+    args: tuple[Any, ...]
+    state: Any
 
     def __new__(cls, *args: Any) -> Inert:
         self = object.__new__(cls)
@@ -39,7 +41,7 @@ class Inert:
         raise pickle.UnpicklingError(f"a bare {self.name} where an array was expected")
 
 
-def assembled(shape: Sequence[int], dtype: np.dtype, order: str, raw: Any) -> np.ndarray:
+def assembled(shape: Sequence[int], dtype: np.dtype, order: Literal["C", "F"], raw: Any) -> np.ndarray:
     """An array of `shape` from its raw content: bytes, latin-1 text (Python 2), or a list for objects.
 
     The content decides how much memory is taken: a shape that does not fit it is a ValueError.
@@ -91,7 +93,7 @@ class BufferArray(Inert):
 class Scalar(Inert):
     name = "numpy.core.multiarray.scalar"
 
-    def value(self, plain: Plain) -> np.generic:
+    def value(self, plain: Plain) -> Any:
         dtype, content = self.args
         return assembled((), plain(dtype), "C", plain(content))[()]
 

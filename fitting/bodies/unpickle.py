@@ -14,15 +14,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from fitting.bodies import inert
 from fitting.types import ModelError
 
-_SCALARS = ("bool_", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-_SCALARS += ("float16", "float32", "float64", "complex64", "complex128")
+_SCALARS = (
+    *("bool_", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
 _SAME_PLACE = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy._core": "numpy.core"}
 _STORAGES = ("Float", "Double", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _PLAIN_TYPES = (dict, list, set, frozenset, tuple, int, float, bool, complex)
@@ -43,8 +45,10 @@ def _named(kind: type, name: str) -> type:
 
 def _allowed() -> dict[str, type]:
     """Full name of every class or function a model file may name -> what stands in for it."""
-    kinds = (inert.ArrayType, inert.Array, inert.BufferArray, inert.Scalar, inert.DType, inert.Encoded)
-    kinds += (inert.ObjectType, inert.Reconstructed, inert.TorchStorage, inert.Tensor, inert.TorchParameter)
+    kinds = (
+        *(inert.ArrayType, inert.Array, inert.BufferArray, inert.Scalar, inert.DType, inert.Encoded),
+        *(inert.ObjectType, inert.Reconstructed, inert.TorchStorage, inert.Tensor, inert.TorchParameter),
+    )
     table: dict[str, type] = {kind.name: kind for kind in kinds}
     table |= {f"numpy.{name}": _named(inert.ScalarType, name) for name in _SCALARS}
     table |= {f"builtins.{kind.__name__}": kind for kind in _PLAIN_TYPES}
@@ -61,15 +65,20 @@ def _allowed() -> dict[str, type]:
 _ALLOWED = _allowed()
 
 
+def _full_name(module: str, name: str) -> str:
+    """The present name of what a file of any age asks for."""
+    for old, new in _SAME_PLACE.items():
+        if module == old or module.startswith(old + "."):
+            module = new + module[len(old) :]
+    return f"{module}.{name}"
+
+
 class _Unpickler(pickle.Unpickler):
     """Every object comes out inert; `_Plain` makes it ordinary."""
 
     def find_class(self, module: str, name: str) -> type:
-        for old, new in _SAME_PLACE.items():
-            if module == old or module.startswith(old + "."):
-                module = new + module[len(old) :]
-        full = f"{module}.{name}"
-        if module.split(".")[0] == "chumpy":
+        full = _full_name(module, name)
+        if full.startswith("chumpy."):
             return _named(inert.Chumpy, full)
         if full not in _ALLOWED:
             raise _Refused(full)
@@ -80,8 +89,8 @@ class _StorageUnpickler(pickle.Unpickler):
     """Reads the pickles at the head of a torch storage only to see which classes they name."""
 
     def find_class(self, module: str, name: str) -> type:
-        if module != "torch" or name not in {f"{kind}Storage" for kind in _STORAGES}:
-            raise _Refused(f"{module}.{name}")
+        if _full_name(module, name) not in {f"torch.{kind}Storage" for kind in _STORAGES}:
+            raise _Refused(_full_name(module, name))
         return inert.Inert
 
     def persistent_load(self, _: Any) -> None:
@@ -127,7 +136,7 @@ def _check_storage(content: bytes) -> None:
         _StorageUnpickler(stream).load()
 
 
-def _unpickled(stream: BinaryIO) -> Any:
+def _unpickled(stream: io.BufferedIOBase) -> Any:
     return _Plain()(_Unpickler(stream, encoding="latin1").load())
 
 
@@ -163,7 +172,7 @@ def _failure(path: Path, because: str, mend: str) -> ModelError:
 
 
 @contextmanager
-def _opened(path: str | Path, starts: tuple[bytes, ...]) -> Iterator[BinaryIO]:
+def _opened(path: str | Path, starts: tuple[bytes, ...]) -> Iterator[io.BufferedIOBase]:
     """The open file, if it begins with one of `starts`; whatever goes wrong with it becomes a ModelError."""
     path = Path(path)
     if not path.is_file():
@@ -235,5 +244,5 @@ def _npy_content(content: bytes) -> Any:
     if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
         raise EOFError(f"an array of shape {shape} needs {math.prod(shape) * dtype.itemsize:,} bytes")
     # Not `assembled`: it is plain data, which may also be of no size or of a dtype with fields.
-    flat = np.ndarray(math.prod(shape), dtype, buffer=bytearray(content), offset=stream.tell())
+    flat: np.ndarray = np.ndarray(math.prod(shape), dtype, buffer=bytearray(content), offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")

@@ -71,6 +71,16 @@ def longest_lived(rows: Int[np.ndarray, "persons frames"], count: int) -> Int[np
     return rows[np.sort(most)]
 
 
+def gather(
+    rows: Int[np.ndarray, "persons frames"], frames: Sequence[Float[np.ndarray, "faces ..."]], rest: tuple[int, ...]
+) -> Float[np.ndarray, "persons frames ..."]:
+    """Of what every frame holds of its faces, each of shape `rest`, what is each person's; NaN where unseen."""
+    out = np.full((*rows.shape, *rest), np.nan)
+    for person, frame in zip(*np.nonzero(rows >= 0), strict=True):
+        out[person, frame] = frames[frame][rows[person, frame]]
+    return out
+
+
 def _matches(alive: list[_Track], found: Float[np.ndarray, "faces 4"]) -> list[tuple[_Track, int]]:
     """Pairs of greatest overlap first, each track and each box once."""
     if not alive or not len(found):

@@ -23,6 +23,7 @@ from fitting.readers import (
 )
 from fitting.readers.files import require_content
 from fitting.readers.options import ReadOptions
+from fitting.readers.params import read_codes
 from fitting.types import InputError, Observations, Pictures
 
 READERS = (
@@ -38,7 +39,7 @@ READERS = (
     image_folder,  # takes any folder: last
 )
 
-__all__ = ["READERS", "ReadOptions", "read"]
+__all__ = ["READERS", "ReadOptions", "read", "read_codes"]
 
 
 def read(source: str | Path, options: ReadOptions | None = None) -> Pictures | list[Observations]:

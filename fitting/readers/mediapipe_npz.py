@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from fitting.layouts import MEDIAPIPE478
+from fitting.layouts.persons import gather
 from fitting.readers.files import require_content, with_size
 from fitting.readers.landmarks import Landmarks, observe
-from fitting.readers.mediapipe_rows import are_frames, gather, person_rows, require_normalised
+from fitting.readers.mediapipe_rows import are_frames, person_rows, require_normalised
 from fitting.readers.options import ReadOptions
 from fitting.types import InputError, Observations
 

@@ -39,16 +39,6 @@ def person_rows(frames: Sequence[Float[np.ndarray, "faces 478 2"]], is_clip: boo
     return rows
 
 
-def gather(
-    rows: Int[np.ndarray, "persons frames"], frames: Sequence[Float[np.ndarray, "faces ..."]], rest: tuple[int, ...]
-) -> Float[np.ndarray, "persons frames ..."]:
-    """The values of every person, NaN where unseen."""
-    out = np.full((*rows.shape, *rest), np.nan)
-    for person, frame in zip(*np.nonzero(rows >= 0), strict=True):
-        out[person, frame] = frames[frame][rows[person, frame]]
-    return out
-
-
 def require_normalised(path: Path, frames: Sequence[Float[np.ndarray, "faces 478 2"]]) -> None:
     """Raises InputError for pixels: MediaPipe's own x and y are fractions of the picture."""
     highest = max((np.nanmax(np.abs(f), initial=0.0) for f in frames if f.size), default=0.0)

@@ -5,9 +5,10 @@ Imports nothing of its siblings; writers and detectors may import it.
 
 from fitting.render.crop import BACKGROUND, Crop, crop_round
 from fitting.render.maps import depth_map, mask_map, normal_map, vertex_normals
+from fitting.render.mesh import Camera, Mesh, join
 from fitting.render.overlay import Look, Subject, overlay, to_bytes
 from fitting.render.raycast import Hits, raycast
-from fitting.render.shade import Camera, Layer, Lights, Mesh, composite, join, shade, shade_layer
+from fitting.render.shade import Layer, Lights, composite, shade, shade_layer
 
 __all__ = [
     "BACKGROUND",

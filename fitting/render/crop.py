@@ -38,7 +38,7 @@ class Crop:
         adapted[:2, 2] = self.to_panel(np.asarray(K)[:2, 2])
         return adapted
 
-    def cut(self, image: UInt8[np.ndarray, "height width 3"] | None) -> Float[np.ndarray, "height width 3"]:
+    def cut(self, image: UInt8[np.ndarray, "rows columns 3"] | None) -> Float[np.ndarray, "height width 3"]:
         """The panel in sRGB 0..1; a plain one without a picture."""
         from PIL import Image
 
@@ -49,7 +49,7 @@ class Crop:
         filtered = Image.Resampling.LANCZOS if self.width > self.size[0] else Image.Resampling.BICUBIC
         if picture.size != self.size:
             picture = picture.resize(self.size, filtered, reducing_gap=3.0)
-        return np.asarray(picture, dtype=np.float32) / 255
+        return np.asarray(picture, dtype=np.float32) / np.float32(255)
 
 
 def crop_round(

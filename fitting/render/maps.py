@@ -22,7 +22,9 @@ def normal_map(
     hits: Hits, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "triangles 3"]
 ) -> Float[np.ndarray, "height width 3"]:
     """Smooth unit normals in the axes of `vertices`, outward; 0 where nothing is."""
-    normals = interpolate(vertex_normals(vertices, faces), faces, hits.triangle.ravel(), hits.barycentrics.reshape(-1, 3))
+    normals = interpolate(
+        vertex_normals(vertices, faces), faces, hits.triangle.ravel(), hits.barycentrics.reshape(-1, 3)
+    )
     return normalised(normals).reshape(*hits.triangle.shape, 3)
 
 

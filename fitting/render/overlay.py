@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 
 from fitting.render.crop import BACKGROUND, Crop
 from fitting.render.marks import draw_dots, draw_lines
-from fitting.render.shade import Camera, Mesh, composite, join, shade_layer
+from fitting.render.mesh import Camera, Mesh, join
+from fitting.render.shade import composite, shade_layer
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Subject:
 
 
 def overlay(
-    image: UInt8[np.ndarray, "height width 3"] | None,
+    image: UInt8[np.ndarray, "rows columns 3"] | None,
     subjects: Sequence[Subject],
     K: Float[np.ndarray, "3 3"],
     crop: Crop,
@@ -49,16 +50,15 @@ def overlay(
     meshes = [subject.mesh for subject in subjects if subject.mesh is not None]
     camera = Camera(crop.intrinsics(K), crop.size)
     side = np.full((crop.size[1], max(crop.size), 3), BACKGROUND, dtype=np.float32)
-    fitted = panel
+    fitted = np.array(panel)
     if meshes:
         mesh = join(meshes)
         fitted = composite(shade_layer(mesh, camera), panel, look.opacity if image is not None else 1.0)
         side = composite(shade_layer(mesh, side_camera(mesh, camera, side, look.side_degrees)), side)
-    fitted = np.array(fitted)
     draw_landmarks(fitted, subjects, crop, look)
     if image is None:  # the landmarks are the input
         draw_landmarks(panel, [Subject(None, subject.measured) for subject in subjects], crop, look)
-    return to_bytes(np.concatenate([panel, fitted, side], axis=1))
+    return np.concatenate([to_bytes(part) for part in (panel, fitted, side)], axis=1)
 
 
 def side_camera(mesh: Mesh, camera: Camera, side: np.ndarray, degrees: float) -> Camera:
@@ -87,7 +87,8 @@ def draw_landmarks(
         measured = None if subject.measured is None else crop.to_panel(subject.measured)
         fitted = None if subject.fitted is None else crop.to_panel(subject.fitted)
         if measured is not None and fitted is not None:
-            draw_lines(picture, measured, fitted, look.fitted)
+            apart = np.linalg.norm(measured - fitted, axis=1) > radius  # a shorter line would hide under its dots
+            draw_lines(picture, measured[apart], fitted[apart], look.fitted)
         if measured is not None:
             draw_dots(picture, measured, radius, look.measured)
         if fitted is not None:
@@ -96,6 +97,7 @@ def draw_landmarks(
 
 def to_bytes(picture: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """0..1 to 0..255, rounded."""
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
+    scaled = np.clip(picture, 0, 1)
+    scaled *= 255
+    scaled += 0.5
+    return scaled.astype(np.uint8)

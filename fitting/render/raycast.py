@@ -50,10 +50,9 @@ class Window(NamedTuple):
 
 def pixels_to_rays(pixels: Float[np.ndarray, "pixels 2"], K: np.ndarray) -> Float[np.ndarray, "pixels 3"]:
     """Directions with z = 1 (float32) through points of the picture: the distance along one is the depth."""
-    inverse = np.linalg.inv(np.asarray(K, dtype=np.float64))
-    rays = np.empty((len(pixels), 3), dtype=np.float32)
-    rays[:, :2] = pixels @ inverse[:2, :2].T + inverse[:2, 2]
-    rays[:, 2] = 1.0
+    rays = np.ones((len(pixels), 3), dtype=np.float32)
+    for axis in (0, 1):
+        rays[:, axis] = (pixels[:, axis] - K[axis, 2]) / K[axis, axis]
     return rays
 
 
@@ -99,7 +98,10 @@ def mesh_window(vertices: Float[np.ndarray, "vertices 3"], K: np.ndarray, size: 
 
 
 def raycast(
-    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "triangles 3"], K: np.ndarray, size: tuple[int, int]
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "triangles 3"],
+    K: np.ndarray,
+    size: tuple[int, int],
 ) -> Hits:
     """First hits of the mesh (OpenCV camera axes, metres) for a camera `K` and a picture of `size` (width, height)."""
     width, height = size

@@ -30,7 +30,13 @@ FORMAT = "keyfit-params 1"
 
 def write(solution: Solution, folder: Path) -> list[Path]:
     """`<folder>/params.npz`, or `params_<person>.npz` beyond the first person. Raises OutputError."""
-    arrays = {**float_rows(solution), **_blocks(solution), **_frames(solution), **_evidence(solution), **_text(solution)}
+    arrays = {
+        **float_rows(solution),
+        **_blocks(solution),
+        **_frames(solution),
+        **_evidence(solution),
+        **_text(solution),
+    }
     return [write_npz(folder / person_name("params.npz", solution.observations.person), arrays)]
 
 

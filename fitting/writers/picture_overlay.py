@@ -30,7 +30,7 @@ CROP_FRAMES = 24
 DEFAULT_FPS = 25.0
 _CAMERA_FROM_WORLD = np.array([1.0, -1.0, -1.0])
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # any size: an input is seldom as large as its strip
 
 
 def write(solution: Solution, folder: Path) -> list[Path]:
@@ -104,7 +104,9 @@ def ordered_map(function: Callable, jobs: Iterable, workers: int | None = None) 
             yield waiting.popleft().result()
 
 
-def _clip_video(stack: contextlib.ExitStack, solution: Solution, folder: Path, crops: list[Crop]):
+def _clip_video(
+    stack: contextlib.ExitStack, solution: Solution, folder: Path, crops: list[Crop]
+) -> tuple[Callable[[Picture], None], list[Path]]:
     """A function that appends a strip to the clip's video (does nothing for photos), and the files begun."""
     seen = solution.observations
     if not seen.is_clip or len(solution) == 0:

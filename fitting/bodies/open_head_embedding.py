@@ -1,0 +1,121 @@
+"""Finds where a detector's landmarks sit on a mesh, from renders.
+
+For every landmark the surface sample is chosen whose projections explain its detections best in all views: smallest
+mean 2D distance, capped so that a failed detection does not pull. Nothing is cast back onto the mesh, so contour points
+and points that turn away are placed too. Mirrored landmarks are solved together, landmarks of the midline on the midline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CAP = 0.15
+"""Distances count no more than this many eye distances."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in N views of a mesh of V vertices. P landmarks."""
+
+    vertices: np.ndarray
+    """(N,V,2) float32 projected vertices, in eye distances."""
+    depths: np.ndarray
+    """(N,V) float32 1 / depth, for perspective-correct interpolation."""
+    points: np.ndarray
+    """(N,P,2) float32 detections, in eye distances."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Surface points: corner vertex ids (P,3) and their barycentric weights (P,3)."""
+
+    vertices: np.ndarray
+    weights: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray | slice) -> "Placement":
+        return Placement(self.vertices[rows], self.weights[rows])
+
+
+def detect_faces(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """(N,478,2) pixels (pixel centres at integers) of MediaPipe's face mesh; NaN where no face is found."""
+    import mediapipe
+
+    found = np.full((len(pictures), 478, 2), np.nan)
+    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, max_num_faces=1) as mesh:
+        for row, picture in zip(found, pictures):
+            faces = mesh.process(picture).multi_face_landmarks
+            if faces:
+                size = picture.shape[1::-1]
+                row[:] = np.array([[p.x, p.y] for p in faces[0].landmark]) * size - 0.5
+    return found
+
+
+def projected(placement: Placement, detections: Detections) -> np.ndarray:
+    """(N,P,2) projections of surface points, in eye distances."""
+    share = placement.weights.astype(np.float32) * detections.depths[:, placement.vertices]
+    share /= share.sum(axis=-1, keepdims=True)
+    return np.einsum("npk,npki->npi", share, detections.vertices[:, placement.vertices])
+
+
+def sample_cost(samples: Placement, landmarks: np.ndarray, detections: Detections) -> np.ndarray:
+    """(L,C) mean capped distance of each of C samples to the detections of each of L landmarks."""
+    total = np.zeros((len(landmarks), len(samples.vertices)))
+    for view in range(len(detections.points)):
+        one = Detections(detections.vertices[view, None], detections.depths[view, None], detections.points[view, None])
+        place = projected(samples, one)[0]
+        target = one.points[0, landmarks]
+        squared = (target[:, None, 0] - place[None, :, 0]) ** 2 + (target[:, None, 1] - place[None, :, 1]) ** 2
+        total += np.minimum(np.sqrt(squared), CAP)
+    return total / len(detections.points)
+
+
+def mirrored_placement(placement: Placement, mirror: np.ndarray) -> Placement:
+    return Placement(mirror[placement.vertices], placement.weights)
+
+
+def place_pairs(
+    pairs: np.ndarray, faces: np.ndarray, mirror: np.ndarray, detections: Detections, allowed: np.ndarray
+) -> Placement:
+    """(L,) placements of the left landmarks of pairs (L,2); their partners sit at the mirror images.
+
+    `faces` (T,3), `allowed` (T,) marks triangles of the subject's left half that may carry these landmarks.
+    """
+    triangles = faces[allowed]
+    coarse = Placement(triangles, np.full((len(triangles), 3), 1 / 3))
+    cost = sample_cost(coarse, pairs[:, 0], detections)
+    cost += sample_cost(mirrored_placement(coarse, mirror), pairs[:, 1], detections)
+    chosen = [
+        _refine(pair, triangles[np.argsort(row)[:REFINED_TRIANGLES]], mirror, detections) for pair, row in zip(pairs, cost)
+    ]
+    return Placement(np.array([c[0] for c in chosen]), np.array([c[1] for c in chosen]))
+
+
+REFINED_TRIANGLES = 24
+STEPS = 12
+
+
+def barycentric_grid(steps: int) -> np.ndarray:
+    """(G,3) evenly spread barycentric weights of a triangle, border included."""
+    return np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+
+
+def _refine(pair: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, detections: Detections) -> tuple[np.ndarray, np.ndarray]:
+    grid = barycentric_grid(STEPS)
+    samples = Placement(np.repeat(triangles, len(grid), axis=0), np.tile(grid, (len(triangles), 1)))
+    cost = sample_cost(samples, pair[:1], detections)[0]
+    cost += sample_cost(mirrored_placement(samples, mirror), pair[1:], detections)[0]
+    best = int(cost.argmin())
+    return samples.vertices[best], samples.weights[best]
+
+
+def place_midline(landmarks: np.ndarray, edges: np.ndarray, detections: Detections) -> Placement:
+    """(L,) placements on edges (E,2) that run along the midline."""
+    share = np.linspace(0, 1, 13)
+    corners = np.repeat(edges, len(share), axis=0)
+    weights = np.tile(np.stack([1 - share, share, 0 * share], axis=1), (len(edges), 1))
+    samples = Placement(np.concatenate([corners, corners[:, :1]], axis=1), weights)
+    best = sample_cost(samples, landmarks, detections).argmin(axis=1)
+    return samples[best]

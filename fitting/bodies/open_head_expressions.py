@@ -1,0 +1,69 @@
+"""Expression directions of the open head: MakeHuman's facial actions and expression units, made fit for fitting.
+
+They lose what a joint does (jaw, gaze) and are made exact mirror images of one another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fitting.bodies.open_head_basis import mirrored
+from fitting.bodies.open_head_mesh import HeadMesh
+from fitting.bodies.open_head_source import HeadSource
+
+
+DROPPED_ACTIONS = (
+    # The jaw joint and the eye joints do these. jawForward, a translation, goes too: on stills it is the prognathic chin
+    # of the identity under a second name. No other action or unit turns the chin about the jaw by more than 0.1 degrees.
+    *("jawOpen", "jawLeft", "jawRight", "jawForward", "tongueOut"),
+    *("eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight"),
+)
+
+
+@dataclass(frozen=True)
+class Expressions:
+    """E expression directions in raw units: an action runs 0..1, a unit about -1..1."""
+
+    names: tuple[str, ...]
+    kind: tuple[str, ...]
+    directions: np.ndarray
+    """(V,3,E) metres at value 1."""
+
+    @property
+    def standard_deviation(self) -> np.ndarray:
+        return np.full(len(self.names), 0.3)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        return np.array([(0.0, 1.0) if kind == "action" else (-1.0, 1.0) for kind in self.kind])
+
+
+def expression_directions(source: HeadSource, mesh: HeadMesh) -> Expressions:
+    """All expressions on the mesh. Eyeballs, teeth and tongue stay: joints move them."""
+    wanted = [k for k, name in enumerate(source.expression_names) if name not in DROPPED_ACTIONS]
+    names = tuple(str(source.expression_names[k]) for k in wanted)
+    kind = tuple(str(source.expression_kind[k]) for k in wanted)
+    columns = np.zeros((len(wanted), mesh.vertex_count, 3))
+    columns[:, : len(mesh.kept)] = source.expressions[wanted][:, mesh.kept]
+    rigid = np.flatnonzero(np.isin(source.group[mesh.kept], ["upper_teeth", "lower_teeth", "tongue"]))
+    columns[:, rigid] = 0  # mouthFunnel moves the teeth by 0.1 mm
+    columns = symmetric_columns(names, columns, mesh.mirror)
+    return Expressions(names, kind, columns.transpose(1, 2, 0))
+
+
+def mirrored_name(name: str) -> str:
+    """eyeBlinkLeft <-> eyeBlinkRight, eye-left-slit <-> eye-right-slit, mouthLeft <-> mouthRight; others unchanged."""
+    for left, right in (("Left", "Right"), ("-left-", "-right-")):
+        if left in name:
+            return name.replace(left, right)
+        if right in name:
+            return name.replace(right, left)
+    return name
+
+
+def symmetric_columns(names: tuple[str, ...], columns: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """Averages each direction (E,V,3) with the mirror image of its partner (the files are rounded to 0.1 mm)."""
+    partner = [names.index(mirrored_name(name)) for name in names]
+    return 0.5 * (columns + mirrored(columns[partner], mirror))
