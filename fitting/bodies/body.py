@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.bodies.skinning import Skeleton, Skin, make_skin, pose_joints, rest_positions, skin_points
+from fitting.bodies.jacobian import Levers, make_levers, point_rows
+from fitting.bodies.skinning import (
+    Skeleton,
+    Skin,
+    gather_points,
+    make_skin,
+    pose_joints,
+    rest_positions,
+    skin_entries,
+)
 from fitting.types import Block, Contour, Embedding, Parameters
 
 
@@ -22,6 +32,7 @@ class PosedBody:
     points: Float[Tensor, "problems frames points 3"]
     joints: Float[Tensor, "problems frames joints 3"]
     rotations: Float[Tensor, "problems frames joints 3 3"]
+    entries: Float[Tensor, "problems frames entries 3"]  # of the skin, before scale and transl
 
 
 @dataclass(frozen=True)
@@ -90,12 +101,69 @@ class SkinnedBody:
             feature = (local[:, :, 1:] - torch.eye(3).to(local)).flatten(2)
             rest = rest + (feature @ self.skin.pose_directions).unflatten(-1, (-1, 3))
         rotations, places = pose_joints(self.skeleton.parents, joints_rest, local)
-        points = skin_points(self.skin, rest, joints_rest, rotations, places)
+        entries = skin_entries(self.skin, rest, joints_rest, rotations, places)
+        points = gather_points(self.skin, entries)
         if self.contour is not None:
             points = slide_contour(points, self.contour, rotations[:, :, self.head_joint])
-        size = torch.exp(parameters["scale"])[..., None] if "scale" in parameters else 1.0
-        transl = parameters["transl"][:, :, None]
-        return PosedBody(points * size + transl, places * size + transl, rotations)
+        size, transl = self.size_of(parameters), parameters["transl"][:, :, None]
+        return PosedBody(points * size + transl, places * size + transl, rotations, entries)
+
+    def size_of(self, parameters: Parameters) -> Tensor:
+        """The factor of the uniform scale (problems, 1, 1, 1)."""
+        if "scale" not in parameters:
+            return torch.ones(1, 1, 1, 1).to(parameters["transl"])
+        return torch.exp(parameters["scale"])[..., None]
+
+    @cached_property
+    def levers(self) -> Levers:
+        return make_levers(self.skeleton, self.skin)
+
+    def differentiate(
+        self, parameters: Parameters, posed: PosedBody, functional: Float[Tensor, "problems frames points rows 3"]
+    ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
+        """d (functional . point) / d step of every block, in closed form: vectors as they are, rotations stepped from
+        the left, R <- exp(d) R."""
+        problems, frames = posed.rotations.shape[:2]
+        size, transl = self.size_of(parameters), parameters["transl"][:, :, None]
+        on_candidates = (
+            functional
+            if self.contour is None
+            else spread_contour(functional, self.contour, posed.rotations[:, :, self.head_joint])
+        )
+        flat = point_rows(
+            self.levers,
+            self.skeleton.parents,
+            self.skin.entry_point,
+            (on_candidates * size[..., None]).flatten(0, 1),
+            posed.entries.flatten(0, 1),
+            self.skin.entry_weight,
+            posed.rotations.flatten(0, 1),
+            ((posed.joints - transl) / size).flatten(0, 1),
+            torch.cat([parameters[name] for name in self.rotation_blocks], dim=2).flatten(0, 1),
+        )
+        coefficients = self._on_points(flat.coefficients).unflatten(0, (problems, frames))
+        turns = self._on_points(flat.turns.flatten(3)).unflatten(0, (problems, frames))
+        found, sizes = {}, {block.name: block for block in self.blocks}
+        found |= zip(
+            self.coefficient_blocks,
+            coefficients.split([sizes[n].size for n in self.coefficient_blocks], dim=-1),
+            strict=True,
+        )
+        found |= zip(
+            self.rotation_blocks, turns.split([3 * sizes[n].size for n in self.rotation_blocks], dim=-1), strict=True
+        )
+        found["transl"] = functional
+        if "scale" in parameters:
+            found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
+        return found
+
+    def _on_points(self, rows: Float[Tensor, "batch candidates rows _"]) -> Float[Tensor, "batch points rows _"]:
+        """Sums a contour's candidates, each already weighted by how much it is picked."""
+        if self.contour is None:
+            return rows
+        table = self.contour.vertices.shape[:2]
+        static = rows.shape[1] - table[0] * table[1]
+        return torch.cat([rows[:, :static], rows[:, static:].unflatten(1, table).sum(dim=1)], dim=1)
 
     def restrict(self, embedding: Embedding) -> SkinnedBody:
         """The same body with nothing but an embedding's points: static ones, then the contour's, in its order."""
@@ -133,15 +201,29 @@ def slide_contour(
     rows, count = contour.vertices.shape[:2]
     static = points[:, :, : points.shape[2] - rows * count]
     table = points[:, :, points.shape[2] - rows * count :].unflatten(2, (rows, count))
+    return torch.cat([static, torch.einsum("pfr,pfrnd->pfnd", contour_pick(contour, head), table)], dim=2)
+
+
+def spread_contour(
+    functional: Float[Tensor, "problems frames points rows 3"], contour: Contour, head: Tensor
+) -> Float[Tensor, "problems frames candidates rows 3"]:
+    """A functional of keypoints as one of the candidates they are interpolated from."""
+    count = contour.vertices.shape[1]
+    static, sliding = functional[:, :, :-count], functional[:, :, -count:]
+    candidates = contour_pick(contour, head)[..., None, None, None] * sliding[:, :, None]
+    return torch.cat([static, candidates.flatten(2, 3)], dim=2)
+
+
+def contour_pick(contour: Contour, head: Float[Tensor, "problems frames 3 3"]) -> Float[Tensor, "problems frames rows"]:
+    """How much of each row of the table a frame takes: linear between the two rows round its yaw."""
     R = head.detach()
     yaw = torch.rad2deg(torch.atan2(-R[..., 2, 0], torch.hypot(R[..., 0, 0], R[..., 1, 0])))
     yaw = yaw.clamp(contour.yaw[0], contour.yaw[-1]).contiguous()
-    above = torch.searchsorted(contour.yaw, yaw).clamp(1, rows - 1)
-    share = (yaw - contour.yaw[above - 1]) / (contour.yaw[above] - contour.yaw[above - 1])
-    pick = torch.zeros(*yaw.shape, rows).to(points)
-    pick.scatter_(2, above[..., None], share[..., None].to(points))
-    pick.scatter_(2, above[..., None] - 1, 1 - share[..., None].to(points))
-    return torch.cat([static, torch.einsum("pfr,pfrnd->pfnd", pick, table)], dim=2)
+    above = torch.searchsorted(contour.yaw, yaw).clamp(1, len(contour.yaw) - 1)
+    share = ((yaw - contour.yaw[above - 1]) / (contour.yaw[above] - contour.yaw[above - 1])).to(head)
+    pick = torch.zeros(*yaw.shape, len(contour.yaw)).to(head)
+    pick.scatter_(2, above[..., None], share[..., None])
+    return pick.scatter_(2, above[..., None] - 1, 1 - share[..., None])
 
 
 def _move(record: Any, like: Tensor) -> Any:

@@ -1,6 +1,6 @@
 """Expression directions of the open head: MakeHuman's facial actions and expression units, made fit for fitting.
 
-They lose what a joint does (jaw, gaze) and are made exact mirror images of one another.
+They lose what a joint does (jaw, gaze), are made exact mirror images of one another, and a blink ends where the lids meet.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 
 from fitting.bodies.open_head_basis import mirrored
 from fitting.bodies.open_head_mesh import HeadMesh
+from fitting.bodies.open_head_rings import Rings
 from fitting.bodies.open_head_source import HeadSource
 
 
@@ -40,8 +41,8 @@ class Expressions:
         return np.array([(0.0, 1.0) if kind == "action" else (-1.0, 1.0) for kind in self.kind])
 
 
-def expression_directions(source: HeadSource, mesh: HeadMesh) -> Expressions:
-    """All expressions on the mesh. Eyeballs, teeth and tongue stay: joints move them."""
+def expression_directions(source: HeadSource, mesh: HeadMesh, template: np.ndarray) -> Expressions:
+    """All expressions on the mesh of a template (V,3). Eyeballs, teeth and tongue stay: joints move them."""
     wanted = [k for k, name in enumerate(source.expression_names) if name not in DROPPED_ACTIONS]
     names = tuple(str(source.expression_names[k]) for k in wanted)
     kind = tuple(str(source.expression_kind[k]) for k in wanted)
@@ -50,6 +51,10 @@ def expression_directions(source: HeadSource, mesh: HeadMesh) -> Expressions:
     rigid = np.flatnonzero(np.isin(source.group[mesh.kept], ["upper_teeth", "lower_teeth", "tongue"]))
     columns[:, rigid] = 0  # mouthFunnel moves the teeth by 0.1 mm
     columns = symmetric_columns(names, columns, mesh.mirror)
+    for name in ("eyeBlinkLeft", "eye-left-closure"):
+        closing = meeting_lids(columns[names.index(name)], mesh.left_eye, template)
+        columns[names.index(name)] = closing
+        columns[names.index(mirrored_name(name))] = mirrored(closing, mesh.mirror)
     return Expressions(names, kind, columns.transpose(1, 2, 0))
 
 
@@ -67,3 +72,26 @@ def symmetric_columns(names: tuple[str, ...], columns: np.ndarray, mirror: np.nd
     """Averages each direction (E,V,3) with the mirror image of its partner (the files are rounded to 0.1 mm)."""
     partner = [names.index(mirrored_name(name)) for name in names]
     return 0.5 * (columns + mirrored(columns[partner], mirror))
+
+
+def meeting_lids(column: np.ndarray, eye: Rings, template: np.ndarray) -> np.ndarray:
+    """Makes a closing direction (V,3) bring the lid margins together at value 1; MakeHuman's go 4 mm too far."""
+    margin = eye.out(2)
+    upper, lower = margin[eye.upper], margin[eye.lower]
+    middle = slice(3, -3)  # the corners hardly move
+    gap = template[upper] - _at_x(template[lower], template[upper, 0])
+    travel = column[upper] - _at_x(np.c_[template[lower, 0], column[lower, 1:]], template[upper, 0])
+    column = column * np.median(-gap[middle, 1] / travel[middle, 1])
+    closed = template + column
+    rest = _at_x(closed[lower], closed[upper, 0]) - closed[upper]
+    rest[:, 0] = 0
+    rest[:, 2] = np.clip(rest[:, 2] + 2e-4, -1e-3, 1e-3)  # the upper lid lies before the lower
+    for step in range(-3, 9):
+        fade = np.clip(min((9 - step) / 6, (step + 5) / 5), 0, 1)
+        column[eye.out(step)[eye.upper]] += fade * rest
+    return column
+
+
+def _at_x(curve: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(N,3) points of a curve (M,3) that runs from right to left, at given x."""
+    return np.stack([x, np.interp(x, curve[:, 0], curve[:, 1]), np.interp(x, curve[:, 0], curve[:, 2])], axis=1)

@@ -96,7 +96,7 @@ def make_geometry(source: HeadSource) -> Geometry:
         mesh=mesh,
         template=template - origin,
         identity=identity,
-        expressions=expression_directions(source, mesh),
+        expressions=expression_directions(source, mesh, template),
         joints=joints - origin,
         joint_identity=joint_identity,
         weights=weights,
@@ -168,8 +168,9 @@ def lip_closure(mesh: HeadMesh, template: np.ndarray) -> np.ndarray:
 def vertex_paint(mesh: HeadMesh, template: np.ndarray, cover: np.ndarray, part: np.ndarray) -> dict[str, np.ndarray]:
     normals = vertex_normals(template, mesh.triangles)
     free = openness(template, mesh.triangles, normals)
-    rigid = np.isin(part, [PART_NAMES.index("teeth"), PART_NAMES.index("tongue")])
-    free[rigid] = np.maximum(free[rigid], 0.6)  # measured with the mouth closed, seen with the mouth open
+    for name, least in (("teeth", 0.85), ("tongue", 0.6), ("mouth_interior", 0.3)):
+        inside = part == PART_NAMES.index(name)
+        free[inside] = np.maximum(free[inside], least)  # measured with the mouth closed, seen with the mouth open
     return {
         "brow_cover": cover,
         "lash_cover": lash_cover(mesh),

@@ -134,7 +134,7 @@ def pose_joints(
     return torch.stack(turned, dim=2), torch.stack(placed, dim=2)
 
 
-def skin_points(
+def skin_entries(
     skin: Skin,
     rest: Float[
         Tensor,
@@ -150,8 +150,9 @@ def skin_points(
     ],
     rotations: Float[Tensor, "problems frames joints 3 3"],
     places: Float[Tensor, "problems frames joints 3"],
-) -> Float[Tensor, "problems frames points 3"]:
-    """Points of the posed skin; one matrix product per joint, no copy of a rotation per point."""
+) -> Float[Tensor, "problems frames entries 3"]:
+    """What each entry adds to its point: weight * posed rest position. One matrix product per joint, no copy of a
+    rotation per point."""
     parts = []
     first = 0
     for joint, count in enumerate(skin.joint_counts):
@@ -162,6 +163,12 @@ def skin_points(
         local = rest[:, :, skin.entry_rest[entries]] - joints_rest[:, :, joint, None]
         posed = local @ rotations[:, :, joint].mT + places[:, :, joint, None]
         parts.append(posed * skin.entry_weight[entries, None])
-    contributions = torch.cat(parts, dim=2)
-    points = contributions.new_zeros(*contributions.shape[:2], skin.points, 3)
-    return points.index_add(2, skin.entry_point, contributions)
+    return torch.cat(parts, dim=2)
+
+
+def gather_points(
+    skin: Skin, entries: Float[Tensor, "problems frames entries 3"]
+) -> Float[Tensor, "problems frames points 3"]:
+    """Points of the skin: the sums over their entries."""
+    points = entries.new_zeros(*entries.shape[:2], skin.points, 3)
+    return points.index_add(2, skin.entry_point, entries)
