@@ -20,7 +20,7 @@ from PIL import Image
 from fitting.types import Block, Body, Layout, Observations, OutputError, Parameters, Solution, Stop
 from fitting.writers import WRITERS, atomic, flame_npy, mesh_obj, npz, report
 from fitting.writers.facts import person_name
-from fitting.writers.picture_overlay import ordered_map, plan_crops
+from fitting.writers.picture_overlay import ordered_map, plan_crops, plan_looks
 
 FRAMES, POINTS, SIZE = 4, 5, (120, 90)
 BLOCKS = (
@@ -376,6 +376,15 @@ def test_overlay_files_of_a_clip(solution, tmp_path):
         assert np.abs(frame - strip).mean() < 6
     changed = [(strip[:, :width] != strip[:, width : 2 * width]).any() for strip in strips]
     assert changed == [True, True, False, True]  # nothing is drawn where there is nobody
+
+
+@pytest.mark.parametrize(("degrees", "sign"), [(0, 1), (50, 1), (-50, -1)])
+def test_the_side_view_never_shows_the_back_of_a_head(degrees, sign, solution):
+    turn = trimesh.transformations.rotation_matrix(np.radians(degrees), [0, 1, 0])[:3, :3]
+    turned = torch.as_tensor(turn, dtype=torch.float32).expand(1, FRAMES, 1, 3, 3)
+    parameters = solution.parameters.replace({"global_orient": turned})
+    looks = plan_looks(dataclasses.replace(solution, parameters=parameters))
+    assert [np.sign(look.side_degrees) for look in looks] == [sign] * FRAMES
 
 
 def test_overlay_of_landmarks_only(tmp_path):

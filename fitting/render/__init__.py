@@ -7,7 +7,7 @@ from fitting.render.crop import BACKGROUND, Crop, crop_round
 from fitting.render.maps import depth_map, mask_map, normal_map, vertex_normals
 from fitting.render.mesh import Camera, Mesh, join
 from fitting.render.overlay import Look, Subject, overlay, to_bytes
-from fitting.render.raycast import Hits, raycast
+from fitting.render.raycast import NEAREST, Hits, raycast
 from fitting.render.shade import Layer, Lights, composite, shade, shade_layer
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Layer",
     "Lights",
     "Look",
+    "NEAREST",
     "Mesh",
     "Subject",
     "composite",

@@ -79,7 +79,7 @@ def join(meshes: list[Mesh]) -> Mesh:
     )
 
 
-def openness(mesh: Mesh, rays: int = 14, reach: float = 0.3) -> Float[np.ndarray, " vertices"]:
+def openness(mesh: Mesh, rays: int = 10, reach: float = 0.3) -> Float[np.ndarray, " vertices"]:
     """Share of the sky that each vertex sees (1: all): ambient occlusion up to `reach` of the mesh's extent.
 
     The same spiral of cosine-weighted directions is used at every vertex, so that errors vary slowly over the

@@ -62,7 +62,8 @@ def build_scene(vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray
     from embreex.rtcore_scene import EmbreeScene
 
     scene = EmbreeScene(robust=True)
-    TriangleMesh(scene, np.ascontiguousarray(vertices, dtype=np.float32)[faces])
+    corners = np.ascontiguousarray(vertices, dtype=np.float32)
+    TriangleMesh(scene, corners, np.ascontiguousarray(faces, dtype=np.int32))
     return scene
 
 

@@ -154,7 +154,7 @@ def _light(
     direct = lights.key_strength * key + lights.fill_strength * fill + lights.rim_strength * rim
     half = maps.normalised(view + _unit(lights.key))
     gloss = lights.gloss * np.maximum(np.einsum("ij,ij->i", normals, half), 0) ** np.float32(lights.sharpness)
-    shadow = 0.25 + 0.75 * open_share  # lamps are broad: a cavity sees part of them only
+    shadow = 0.45 + 0.55 * open_share  # lamps are broad: a cavity sees part of them only
     return ambient + direct * shadow, gloss * shadow
 
 

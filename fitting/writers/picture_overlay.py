@@ -6,6 +6,7 @@ Without pictures (landmarks only) the strips have a plain background. A frame wi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import os
@@ -15,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import roma
+import torch
 from jaxtyping import Float, UInt8
 
-from fitting.render import Crop, Mesh, Subject, crop_round, overlay
+from fitting.render import NEAREST, Crop, Look, Mesh, Subject, crop_round, overlay
 from fitting.types import Solution
 from fitting.writers.atomic import write_bytes
 from fitting.writers.facts import person_name
@@ -28,6 +31,10 @@ PANEL = 512
 CROP_FRAMES = 24
 """Meshes posed to find the one crop of a clip; the landmarks of all frames count as well."""
 DEFAULT_FPS = 25.0
+FAINT = 0.6
+"""Opacity of an interpolated or held mesh, of a fitted one's."""
+TURNED_AWAY = -0.35
+"""Sine of the angle from which on a body looks away to the left of the picture."""
 _CAMERA_FROM_WORLD = np.array([1.0, -1.0, -1.0])
 
 Picture = UInt8[np.ndarray, "_ _ 3"]  # any size: an input is seldom as large as its strip
@@ -36,13 +43,13 @@ Picture = UInt8[np.ndarray, "_ _ 3"]  # any size: an input is seldom as large as
 def write(solution: Solution, folder: Path) -> list[Path]:
     """The strips of one person. Raises OutputError."""
     seen = solution.observations
-    crops = plan_crops(solution)
+    crops, looks = plan_crops(solution), plan_looks(solution)
     images = itertools.repeat(None) if seen.pictures is None else itertools.chain(seen.pictures.read(), _nothing())
     jobs = zip(range(len(solution)), images)  # noqa: B905 - pictures may go on where the observations end
 
     def draw(job: tuple[int, Picture | None]) -> tuple[Picture, bytes]:
         k, image = job
-        strip = draw_strip(solution, k, image, crops[k])
+        strip = draw_strip(solution, k, image, crops[k], looks[k])
         return strip, png_bytes(strip)
 
     with contextlib.ExitStack() as stack:
@@ -53,16 +60,18 @@ def write(solution: Solution, folder: Path) -> list[Path]:
     return written
 
 
-def draw_strip(solution: Solution, k: int, image: Picture | None, crop: Crop) -> Picture:
-    """The strip of frame `k`."""
+def draw_strip(solution: Solution, k: int, image: Picture | None, crop: Crop, look: Look) -> Picture:
+    """The strip of frame `k`. A mesh that is not fitted to its own frame is drawn fainter."""
     seen = solution.observations
-    has_body = solution.source[k] != "missing"
+    mesh = posed_mesh(solution, k)
     subject = Subject(
-        Mesh(camera_vertices(solution, k), np.asarray(solution.body.faces), _colours(solution)) if has_body else None,
+        mesh,
         np.where(seen.confidence[k][:, None] > 0, seen.keypoints[k], np.nan),
-        solution.projected[k] if has_body else None,
+        None if mesh is None else solution.projected[k],
     )
-    return overlay(image, [subject], solution.K[k], crop)
+    if solution.source[k] != "fitted":
+        look = dataclasses.replace(look, opacity=FAINT * look.opacity)
+    return overlay(image, [subject], solution.K[k], crop, look)
 
 
 def plan_crops(solution: Solution) -> list[Crop]:
@@ -77,9 +86,32 @@ def plan_crops(solution: Solution) -> list[Crop]:
     return [crop] * len(solution)
 
 
-def camera_vertices(solution: Solution, k: int) -> Float[np.ndarray, "vertices 3"]:
-    """The mesh of frame `k` in camera axes, metres."""
-    return solution.vertices(k) * _CAMERA_FROM_WORLD
+def plan_looks(solution: Solution) -> list[Look]:
+    """Which side each frame is seen from: a face that looks away to the left is turned to the right, not further.
+
+    A clip keeps to one side.
+    """
+    left = Look()
+    right = dataclasses.replace(left, side_degrees=-left.side_degrees)
+    rows = solution.parameters.rows().get("global_orient")
+    if rows is None or len(rows) == 0:
+        return [left] * len(solution)
+    rotations = roma.rotvec_to_rotmat(torch.as_tensor(rows[:, :3], dtype=torch.float64))
+    aside = rotations[:, 0, 2].numpy()  # how far to the right of the picture the body's front points, -1..1
+    if solution.observations.is_clip:
+        aside = np.full(len(rows), np.median(aside))
+    return [right if value < TURNED_AWAY else left for value in aside]
+
+
+def posed_mesh(solution: Solution, k: int) -> Mesh | None:
+    """The mesh of frame `k` in camera axes; None where the frame has no body, or one that cannot be drawn."""
+    if solution.source[k] == "missing":
+        return None
+    vertices = solution.vertices(k) * _CAMERA_FROM_WORLD
+    colours = getattr(solution.body, "colours", None)
+    if not np.isfinite(vertices).all():
+        return None
+    return Mesh(vertices, np.asarray(solution.body.faces), None if colours is None else np.asarray(colours))
 
 
 def png_bytes(picture: Picture) -> bytes:
@@ -127,16 +159,11 @@ def _points(solution: Solution, k: int, with_mesh: bool) -> Float[np.ndarray, "p
     if solution.source[k] == "missing":
         return np.asarray(seen.keypoints[k][seen.confidence[k] > 0], dtype=np.float64)
     points = np.asarray(solution.projected[k], dtype=np.float64)
-    if not with_mesh:
+    mesh = posed_mesh(solution, k) if with_mesh else None
+    if mesh is None:
         return points
-    vertices = camera_vertices(solution, k)
-    pixels = vertices[vertices[:, 2] > 1e-3] @ solution.K[k].T
+    pixels = mesh.vertices[mesh.vertices[:, 2] > NEAREST] @ solution.K[k].T
     return np.concatenate([points, pixels[:, :2] / pixels[:, 2:]])
-
-
-def _colours(solution: Solution) -> Float[np.ndarray, "vertices 3"] | None:
-    colours = getattr(solution.body, "colours", None)
-    return None if colours is None else np.asarray(colours)
 
 
 def _nothing() -> Iterator[None]:
