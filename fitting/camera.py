@@ -39,6 +39,19 @@ def camera_to_pixels(
     return points[..., :2] / depth * focal[..., None, :] + K[..., None, :2, 2]
 
 
+def pixel_rows(
+    points: Float[Tensor, "*batch points 3"], K: Float[Tensor, "*#batch 3 3"]
+) -> Float[Tensor, "*batch points 2 3"]:
+    """d pixel / d point in the world: with x to the right, y up and z backwards, u = -fx x / z, v = fy y / z."""
+    camera = world_to_camera(points)
+    depth = camera[..., 2].clamp(min=1e-3)
+    fx, fy = K[..., None, 0, 0] / depth, K[..., None, 1, 1] / depth
+    zero = torch.zeros_like(depth)
+    du = torch.stack([fx, zero, fx * camera[..., 0] / depth], dim=-1)
+    dv = torch.stack([zero, -fy, fy * camera[..., 1] / depth], dim=-1)
+    return torch.stack([du, dv], dim=-2)
+
+
 def intrinsics(focal: float, image_size: tuple[int, int], principal: tuple[float, float] | None = None) -> np.ndarray:
     """`K` (3, 3) for a focal length in pixels; the principal point defaults to the middle of the picture."""
     width, height = image_size

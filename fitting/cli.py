@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b,...] [--KEY VALUE ...] [--quiet]
+USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b] [--KEY VALUE ...] [--quiet]
 
   --config     a recipe: a YAML file, or the name of a shipped one (fit_flame.yaml)
   --input      an image, a folder of images, a video, a landmark file, sample:grace_hopper, sample:talking_head

@@ -78,7 +78,7 @@ class StageConfig(Record):
 
     name: str
     free: tuple[str, ...] = Field(min_length=1)
-    solver: Literal["adam", "lbfgs"] = "lbfgs"
+    solver: Literal["adam", "lbfgs", "lm"] = "lm"
     iterations: int = Field(default=100, ge=1)
     tolerance: float = Field(default=1e-5, gt=0, description="relative decrease that no longer counts as progress")
     step: float = Field(default=0.1, gt=0, description="Adam's first step, in natural steps")
@@ -116,7 +116,10 @@ class FitConfig(Record):
         tree = read_yaml(path)
         for key, text in overrides:
             put(tree, key, parse_value(key, text))
-        return parse(FitConfig, tree, str(path))
+        config: FitConfig = parse(FitConfig, tree, str(path))
+        for stage in config.stages:
+            config.stage_terms(stage)  # a misspelt term is refused now, not after detection and earlier stages
+        return config
 
     def stage_terms(self, stage: StageConfig) -> Terms:
         """The terms of a stage: the recipe's with the stage's changes; a term set to null is off."""
@@ -140,7 +143,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"configuration {path}: {error.strerror}: give the path of a recipe, e.g. cfg_files/fit_flame.yaml"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
+        raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"configuration {path}: a mapping of keys is expected, found {type(tree).__name__}")
     return tree
@@ -152,7 +155,10 @@ def parse_value(key: str, text: str) -> Any:
         return [word for word in text.split(",") if word]
     if key in ("input", "start", "output"):
         return text
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--{key} {text}: not a value in YAML: {' '.join(str(error).split())}") from error
 
 
 def put(tree: dict[str, Any], dotted: str, value: Any) -> None:

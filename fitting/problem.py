@@ -7,8 +7,9 @@ where a stage begins and a step of 1 is a natural step in every direction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import roma
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fitting.camera import camera_to_pixels, world_to_camera
 from fitting.terms import Evidence, Residuals, Scene, Term, robust
-from fitting.types import Block, Body, Parameters
+from fitting.types import Block, Body, Parameters, Posed
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,23 @@ class Problem:
     free: tuple[Block, ...]
 
     @property
+    def frames(self) -> int:
+        return self.evidence.seen.shape[1]
+
+    @cached_property
+    def local(self) -> dict[str, slice]:
+        """Where a frame's own blocks stand among its unknowns."""
+        return places(block for block in self.free if not block.shared)
+
+    @cached_property
+    def shared(self) -> dict[str, slice]:
+        """Where the blocks shared by all frames stand among the shared unknowns."""
+        return places(block for block in self.free if block.shared)
+
+    @property
     def size(self) -> int:
-        """Unknowns of one problem."""
-        frames = self.evidence.seen.shape[1]
-        return sum(block.tangent_size * (1 if block.shared else frames) for block in self.free)
+        """Unknowns of one problem: frame by frame its own, then the shared ones."""
+        return self.frames * width(self.local) + width(self.shared)
 
     @property
     def count(self) -> int:
@@ -59,16 +73,18 @@ class Problem:
             self, evidence=evidence, K=self.K[rows], start=pick(self.start, rows), base=pick(self.base, rows)
         )
 
+    def of(self, rows: Tensor) -> Problem:
+        """`select`, without a copy where all problems are asked for."""
+        return self if len(rows) == self.count else self.select(rows)
+
     def retract(self, x: Float[Tensor, "problems unknowns"]) -> Parameters:
         """The parameters a vector of unknowns stands for."""
-        frames = self.evidence.seen.shape[1]
+        border = self.frames * width(self.local)
+        own, common = x[:, :border].unflatten(1, (self.frames, width(self.local))), x[:, None, border:]
         moved = {}
-        first = 0
         for block in self.free:
-            rows = 1 if block.shared else frames
-            step = x[:, first : first + rows * block.tangent_size].unflatten(1, (rows, -1)) * block.unit
-            first += rows * block.tangent_size
-            value = self.base[block.name]
+            part = common[..., self.shared[block.name]] if block.shared else own[..., self.local[block.name]]
+            value, step = self.base[block.name], part * block.unit
             if block.kind == "rotation":
                 moved[block.name] = roma.rotvec_to_rotmat(step.unflatten(-1, (-1, 3))) @ value
             else:
@@ -78,25 +94,29 @@ class Problem:
     def scene(self, parameters: Parameters) -> Scene:
         """Poses the body and takes its picture."""
         posed = self.body.pose(parameters)
-        points = posed.points
-        if "keypoint_offsets" in parameters:
-            head = posed.rotations[:, :, self.body.head_joint]
-            offsets = parameters["keypoint_offsets"].unflatten(-1, (-1, 3))
-            points = points + offsets @ head.mT
-        factor = torch.exp(parameters["focal"])
-        K = self.K * torch.cat([factor, factor, torch.ones_like(factor)], dim=-1)[..., None, :]
-        pixels = camera_to_pixels(world_to_camera(points), K)
+        pixels = camera_to_pixels(world_to_camera(self.points(posed, parameters)), self.camera(parameters))
         return Scene(self.body, self.yard_stick, parameters, self.start, posed, pixels, self.evidence)
+
+    def points(self, posed: Posed, parameters: Parameters) -> Float[Tensor, "problems frames points 3"]:
+        """Keypoints in the world, each moved by its offset in the head's axes where there are offsets."""
+        if "keypoint_offsets" not in parameters:
+            return posed.points
+        head = posed.rotations[:, :, self.body.head_joint]
+        return posed.points + parameters["keypoint_offsets"].unflatten(-1, (-1, 3)) @ head.mT
+
+    def camera(self, parameters: Parameters, window: slice = slice(None)) -> Float[Tensor, "problems frames 3 3"]:
+        """K of some frames with the focal length's factor."""
+        factor = torch.exp(parameters["focal"])
+        return self.K[:, window] * torch.cat([factor, factor, torch.ones_like(factor)], dim=-1)[..., None, :]
 
     def costs(self, parameters: Parameters) -> dict[str, Float[Tensor, "problems frames"]]:
         """Cost of every term in every frame, in float64; what is shared by all frames is divided among them."""
         scene = self.scene(parameters)
-        frames = self.evidence.seen.shape[1]
         found = {}
         for name, term in self.terms.items():
             residuals = term.residuals(scene)
             if residuals is not None:
-                found[name] = per_frame(term_cost(term, residuals), frames)
+                found[name] = per_frame(term_cost(term, residuals), self.frames)
         return found
 
     def objective(self, x: Float[Tensor, "problems unknowns"]) -> Float[Tensor, " problems"]:
@@ -105,12 +125,25 @@ class Problem:
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows unknowns"]]:
         """Objective and gradient of some problems, as the solvers want it."""
-        chosen = self if len(rows) == self.count else self.select(rows)
+        chosen = self.of(rows)
         with torch.enable_grad():
             unknowns = x.detach().requires_grad_()
             values = chosen.objective(unknowns)
             (gradient,) = torch.autograd.grad(values.sum(), unknowns)
         return values.detach(), gradient
+
+
+def places(blocks: Iterable[Block]) -> dict[str, slice]:
+    """Blocks laid end to end."""
+    found, first = {}, 0
+    for block in blocks:
+        found[block.name] = slice(first, first + block.tangent_size)
+        first += block.tangent_size
+    return found
+
+
+def width(places: Mapping[str, slice]) -> int:
+    return max((place.stop for place in places.values()), default=0)
 
 
 def pick(parameters: Parameters, rows: Tensor) -> Parameters:

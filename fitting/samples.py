@@ -92,7 +92,9 @@ def true_parameters(body: Body, frames: int, rng: np.random.Generator) -> Parame
     blink = pulses(time, *BLINK, rng)
     for side in ("Left", "Right"):
         expression[:, names.index(f"eyeBlink{side}")] = blink
-    jaw = np.stack([0.02 + pulses(time, 0.22, 0.45, 0.3, rng), wander(time, 0.01, rng), wander(time, 0.005, rng)], axis=1)
+    jaw = np.stack(
+        [0.02 + pulses(time, 0.22, 0.45, 0.3, rng), wander(time, 0.01, rng), wander(time, 0.005, rng)], axis=1
+    )
     head = np.stack([wander(time, 0.12, rng), wander(time, 0.28, rng), wander(time, 0.07, rng)], axis=1)
     gaze = np.stack([wander(time, 0.06, rng), wander(time, 0.15, rng), np.zeros(frames)], axis=1)
     place = np.stack([wander(time, 0.02, rng), wander(time, 0.02, rng) - 0.02, wander(time, 0.03, rng) - DEPTH], axis=1)
@@ -120,7 +122,9 @@ def disturb(body: Body, truth: Parameters, rng: np.random.Generator) -> dict[str
     """What a per-frame regressor would have said: a biased identity, noise on expression, head and jaw."""
     rows = {name: values.copy() for name, values in truth.rows().items()}
     frames = len(rows["transl"])
-    rows["betas"] = rows["betas"] + rng.normal(0, 0.6, rows["betas"].shape[1]) + rng.normal(0, 0.15, rows["betas"].shape)
+    rows["betas"] = (
+        rows["betas"] + rng.normal(0, 0.6, rows["betas"].shape[1]) + rng.normal(0, 0.15, rows["betas"].shape)
+    )
     rows["expression"] = rows["expression"] + rng.normal(0, 0.12, rows["expression"].shape)
     # 5 degrees in all: most of it drifts, two degrees jump from frame to frame.
     time = np.arange(frames) / FPS

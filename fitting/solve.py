@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fitting.config import FitConfig, StageConfig
+from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, apart_parameters, as_evidence
 from fitting.problem import Problem, pick
 from fitting.solvers import SOLVERS, SolverOptions
@@ -65,7 +66,7 @@ def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple
         for number, stage in enumerate(config.stages):
             chunk = prepare(chunk, stage, config.stage_terms(stage))
             options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
-            minimum = SOLVERS[stage.solver](chunk.evaluate, chunk.zero(), options)
+            minimum = SOLVERS[stage.solver](LeastSquares(chunk), chunk.zero(), options)
             chunk = replace(chunk, base=chunk.retract(minimum.x))
             total += minimum.iterations
             done = first + chunk.count * (number + 1) / len(config.stages)
@@ -85,6 +86,7 @@ def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
         raise ConfigError(
             f"stage {stage.name!r}: {problem.body.name} has no block {unknown[0]!r}; it has {', '.join(blocks)}"
         )
+    check_names(terms, set(blocks), problem)
     base = problem.base
     missing = {n: blocks[n].neutral(problem.count, 1).to(problem.K) for n in names if n not in base}
     # An offset shared by all frames of a clip means nothing on a single photo: there it is part of the noise.
@@ -92,6 +94,18 @@ def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
     names = tuple(n for n in names if not (single and n == "keypoint_offsets"))
     missing = {n: v for n, v in missing.items() if n in names}
     return replace(problem, terms=terms.named(), base=base.replace(missing), free=tuple(blocks[name] for name in names))
+
+
+def check_names(terms: Terms, blocks: set[str], problem: Problem) -> None:
+    """Terms that go by block or by group of keypoints name those that exist: a misspelt one would do nothing.
+
+    Raises ConfigError.
+    """
+    for name, term in terms.named().items():
+        for field, known in (("blocks", blocks), ("groups", set(problem.evidence.layout.groups))):
+            unknown = [key for key in getattr(term, field, {}) if key not in known]
+            if unknown:
+                raise ConfigError(f"terms.{name}.{field}: no {unknown[0]!r}; there are {', '.join(sorted(known))}")
 
 
 def nuisance_blocks(problem: Problem) -> tuple[Block, ...]:

@@ -21,15 +21,16 @@ def camera_matrices(observations: Observations, camera: CameraConfig) -> Float[n
     if camera.focal is None and camera.fov is None:
         for codes in (observations.start, observations.truth):
             if codes is not None and codes.K is not None:
+                check_rows(codes, len(observations))
                 return np.asarray(codes.K, dtype=np.float64)
-    sizes = observations.image_sizes
+    sizes = [(int(width), int(height)) for width, height in observations.image_sizes]
     hints = observations.focal_hints if observations.focal_hints is not None else np.full(len(sizes), np.nan)
     return np.stack(
         [
-            intrinsics(focal_length(size, hint, camera), tuple(size), camera.principal)
-            for size, hint in zip(sizes.tolist(), hints, strict=True)
+            intrinsics(focal_length(size, float(hint), camera), size, camera.principal)
+            for size, hint in zip(sizes, hints, strict=True)
         ]
-    )  # type: ignore[arg-type]
+    )
 
 
 def focal_length(size: tuple[int, int], hint: float, camera: CameraConfig) -> float:
@@ -155,19 +156,18 @@ def refine(
     extent = (weights[..., None] * (keypoints - keypoints.mean(dim=1, keepdim=True))).norm(dim=-1).amax(dim=1)
     width = (0.03 * extent).clamp(min=1e-6)[:, None]
 
-    def measure(R: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def measure(R: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         turned = points @ R.mT
-        camera = world_to_camera(turned + t[:, None])
-        error = camera_to_pixels(camera, K) - keypoints
+        error = camera_to_pixels(world_to_camera(turned + t[:, None]), K) - keypoints
         size = error.norm(dim=-1)
         cost = torch.where(size < width, 0.5 * size.square(), width * (size - 0.5 * width))
         w = weights * (width / size.clamp(min=1e-12)).clamp(max=1.0)
-        return turned, camera, error, torch.stack([weights * cost, w])
+        return turned, error, torch.stack([weights * cost, w])
 
     damping = torch.full((len(rotation), 1, 1), 1e-3).to(points)
-    turned, camera, error, state = measure(rotation, place)
+    turned, error, state = measure(rotation, place)
     for _ in range(ALIGN_ITERATIONS):
-        J = rigid_jacobian(turned, camera, K)
+        J = rigid_jacobian(turned, place, K)
         w = state[1]
         normal = torch.einsum("fn,fndi,fndj->fij", w, J, J)
         gradient = torch.einsum("fn,fndi,fnd->fi", w, J, error)
@@ -175,26 +175,19 @@ def refine(
         step = -torch.linalg.solve(normal + damping * torch.diag_embed(scale), gradient)
         trial = (roma.rotvec_to_rotmat(step[:, :3]) @ rotation, place + step[:, 3:])
         measured = measure(*trial)
-        better = measured[3][0].sum(dim=1) < state[0].sum(dim=1)
+        better = measured[2][0].sum(dim=1) < state[0].sum(dim=1)
         rotation = torch.where(better[:, None, None], trial[0], rotation)
         place = torch.where(better[:, None], trial[1], place)
-        turned, camera, error = (
-            torch.where(better[:, None, None], a, b) for a, b in zip(measured[:3], (turned, camera, error), strict=True)
-        )
-        state = torch.where(better[None, :, None], measured[3], state)
+        turned = torch.where(better[:, None, None], measured[0], turned)
+        error = torch.where(better[:, None, None], measured[1], error)
+        state = torch.where(better[None, :, None], measured[2], state)
         damping = torch.where(better[:, None, None], damping * 0.2, damping * 8).clamp(1e-9, 1e6)
     return rotation, place, state[0].sum(dim=1)
 
 
-def rigid_jacobian(turned: Tensor, camera: Tensor, K: Tensor) -> Float[Tensor, "frames points 2 6"]:
+def rigid_jacobian(turned: Tensor, place: Tensor, K: Tensor) -> Float[Tensor, "frames points 2 6"]:
     """d pixel / d (left rotation step, translation) in world axes."""
-    depth = camera[..., 2].clamp(min=1e-3)
-    fx, fy = K[:, None, 0, 0], K[:, None, 1, 1]
-    zero = torch.zeros_like(depth)
-    # World axes: camera x = x, camera y = -y, camera z = -z.
-    du = torch.stack([fx / depth, zero, fx * camera[..., 0] / depth**2], dim=-1)
-    dv = torch.stack([zero, -fy / depth, fy * camera[..., 1] / depth**2], dim=-1)
-    by_place = torch.stack([du, dv], dim=-2)
+    by_place = pixel_rows(turned + place[:, None], K)
     by_turn = torch.linalg.cross(turned[..., None, :].expand_as(by_place), by_place)
     return torch.cat([by_turn, by_place], dim=-1)
 
@@ -238,10 +231,11 @@ def with_blendshapes(body: Body, parameters: Parameters, observations: Observati
 def with_codes(body: Body, parameters: Parameters, codes: Codes | None, seen: Tensor) -> Parameters:
     """What a regressor said, block by block; shared blocks take the mean over its valid frames.
 
-    Raises InputError when a block has another size than the body's.
+    Raises InputError when it has another number of frames, or a block has another size than the body's.
     """
-    if codes is None:
+    if codes is None or not codes.valid.any():
         return parameters
+    check_rows(codes, len(seen))
     changes = {}
     valid = torch.as_tensor(codes.valid)
     for block in body.blocks:
@@ -261,6 +255,15 @@ def with_codes(body: Body, parameters: Parameters, codes: Codes | None, seen: Te
             value = fill_rows(rows, valid)
         changes[block.name] = value[None].to(parameters["transl"])
     return parameters.replace(changes)
+
+
+def check_rows(codes: Codes, frames: int) -> None:
+    """Raises InputError for codes of another clip."""
+    if len(codes.valid) != frames:
+        raise InputError(
+            f"start of {codes.model!r} has {len(codes.valid)} frames, the input has {frames}: "
+            "give the codes that belong to this input"
+        )
 
 
 # MediaPipe's order, without `_neutral`.

@@ -7,7 +7,7 @@ import roma
 import torch
 from jaxtyping import Float
 
-from fitting.types import Body, Codes, Parameters, Solution
+from fitting.types import Body, Parameters, Solution
 
 CHUNK = 64  # frames whose whole mesh is in memory at once
 

@@ -21,9 +21,10 @@ ALLOWED = {
     "writers": {"render", "types", "camera"},
     "config": {"terms", "types"},
     "evidence": {"terms", "types", "camera"},
+    "curvature": {"problem", "solvers", "terms", "types", "camera"},
     "problem": {"terms", "types", "camera"},
     "start": {"config", "evidence", "types", "camera"},
-    "solve": {"config", "evidence", "problem", "solvers", "start", "terms", "types", "camera"},
+    "solve": {"config", "curvature", "evidence", "problem", "solvers", "start", "terms", "types", "camera"},
     "truth": {"types", "camera"},
     "samples": {"evidence", "render", "types", "camera"},
     "pipeline": {

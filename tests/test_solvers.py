@@ -3,19 +3,34 @@
 import pytest
 import torch
 
-from fitting.solvers import SOLVERS, SolverOptions
+from fitting.solvers import SOLVERS, Arrow, SolverOptions
 from fitting.types import Stop
 
 
-def evaluator(function):
-    def evaluate(x, rows):
+class Objective:
+    """A function of unknowns and row numbers; its curvature by double differentiation, as an arrow of one frame."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def evaluate(self, x, rows):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            values = function(x, rows)
+            values = self.function(x, rows)
             (gradient,) = torch.autograd.grad(values.sum(), x)
         return values.detach().double(), gradient
 
-    return evaluate
+    def curvature(self, x, rows):
+        def hessian(y, row):
+            return torch.autograd.functional.hessian(lambda z: self.function(z[None], row[None])[0], y)
+
+        matrices = torch.stack([hessian(y, row) for y, row in zip(x, rows, strict=True)])
+        # Positive definite, as a Gauss-Newton matrix is.
+        values, vectors = torch.linalg.eigh(matrices)
+        own = vectors @ torch.diag_embed(values.abs().clamp(min=1e-6)) @ vectors.mT
+        count, n = x.shape
+        empty = x.new_zeros
+        return Arrow(own[:, None], empty(count, 0, n), empty(count, 0, n), empty(count, 1, n, 0), empty(count, 0, 0))
 
 
 def quadratics(x, rows):
@@ -31,7 +46,7 @@ def rosenbrock(x, rows):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_quadratics_of_different_difficulty(name):
     options = SolverOptions(iterations=3000, tolerance=1e-9, step=0.3)
-    found = SOLVERS[name](evaluator(quadratics), torch.zeros(4, 2, dtype=torch.float64), options)
+    found = SOLVERS[name](Objective(quadratics), torch.zeros(4, 2, dtype=torch.float64), options)
     torch.testing.assert_close(found.x, torch.arange(1.0, 5.0).double()[:, None].expand(4, 2), atol=2e-3, rtol=0)
     assert set(found.stop) <= {Stop.CONVERGED, Stop.NO_DESCENT}
 
@@ -39,13 +54,13 @@ def test_quadratics_of_different_difficulty(name):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_rosenbrock(name):
     start = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [2.0, 2.0]], dtype=torch.float64)
-    found = SOLVERS[name](evaluator(rosenbrock), start, SolverOptions(iterations=5000, tolerance=1e-12, step=0.1))
+    found = SOLVERS[name](Objective(rosenbrock), start, SolverOptions(iterations=5000, tolerance=1e-12, step=0.1))
     assert (found.value < 1e-3).all()
 
 
 def test_lbfgs_solves_rosenbrock_exactly():
     start = torch.tensor([[-1.2, 1.0], [1.3, 1.3]], dtype=torch.float64)
-    found = SOLVERS["lbfgs"](evaluator(rosenbrock), start, SolverOptions(iterations=200, tolerance=1e-15))
+    found = SOLVERS["lbfgs"](Objective(rosenbrock), start, SolverOptions(iterations=200, tolerance=1e-15))
     torch.testing.assert_close(found.x, torch.ones(2, 2, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
@@ -53,16 +68,16 @@ def test_lbfgs_solves_rosenbrock_exactly():
 def test_result_does_not_depend_on_the_company(name):
     start = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [2.0, 2.0]], dtype=torch.float64)
     options = SolverOptions(iterations=40)
-    together = SOLVERS[name](evaluator(rosenbrock), start, options)
+    together = SOLVERS[name](Objective(rosenbrock), start, options)
     for row in range(3):
-        alone = SOLVERS[name](evaluator(rosenbrock), start[row : row + 1], options)
+        alone = SOLVERS[name](Objective(rosenbrock), start[row : row + 1], options)
         torch.testing.assert_close(alone.x[0], together.x[row], atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_never_worse_than_the_start_even_with_a_wild_step(name):
     start = torch.tensor([[0.9, 0.9], [-3.0, 5.0]], dtype=torch.float64)
-    found = SOLVERS[name](evaluator(rosenbrock), start, SolverOptions(iterations=7, step=100.0))
+    found = SOLVERS[name](Objective(rosenbrock), start, SolverOptions(iterations=7, step=100.0))
     assert (found.value <= rosenbrock(start, None)).all()
     torch.testing.assert_close(rosenbrock(found.x, None), found.value)
 
@@ -72,7 +87,7 @@ def test_a_problem_that_is_not_finite_stops_alone(name):
     def broken(x, rows):
         return rosenbrock(x, rows) + torch.where(rows == 1, torch.nan, 0.0)
 
-    found = SOLVERS[name](evaluator(broken), torch.zeros(3, 2, dtype=torch.float64), SolverOptions(iterations=300))
+    found = SOLVERS[name](Objective(broken), torch.zeros(3, 2, dtype=torch.float64), SolverOptions(iterations=300))
     assert found.stop[1] == Stop.NOT_FINITE
     assert (found.x[1] == 0).all()
     assert found.value[0] < 1e-2 and found.value[2] < 1e-2

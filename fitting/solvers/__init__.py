@@ -1,8 +1,9 @@
-"""Solvers with one signature: (evaluate, x, options) -> Minimum. A new one is one file and one line below."""
+"""Solvers with one signature: (objective, x, options) -> Minimum. A new one is one file and one line below."""
 
-from fitting.solvers import adam, lbfgs
-from fitting.solvers.base import Evaluate, Minimum, SolverOptions
+from fitting.solvers import adam, lbfgs, levenberg_marquardt
+from fitting.solvers.arrow import Arrow
+from fitting.solvers.base import Minimum, Objective, SolverOptions
 
-SOLVERS = {"adam": adam.minimise, "lbfgs": lbfgs.minimise}
+SOLVERS = {"adam": adam.minimise, "lbfgs": lbfgs.minimise, "lm": levenberg_marquardt.minimise}
 
-__all__ = ["SOLVERS", "Evaluate", "Minimum", "SolverOptions"]
+__all__ = ["SOLVERS", "Arrow", "Minimum", "Objective", "SolverOptions"]

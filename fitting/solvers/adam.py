@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fitting.solvers.base import Evaluate, Minimum, SolverOptions
+from fitting.solvers.base import Minimum, Objective, SolverOptions
 from fitting.types import Stop
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-12
@@ -13,7 +13,7 @@ PATIENCE = 20  # steps without progress after which a problem's step size is hal
 HALVINGS = 5  # after so many it has converged
 
 
-def minimise(evaluate: Evaluate, x: Tensor, options: SolverOptions) -> Minimum:
+def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum:
     """Returns the best point seen. Unknowns are (problems, n), in natural steps."""
     problems = len(x)
     best_x, best = x.clone(), torch.full((problems,), torch.inf, dtype=torch.float64, device=x.device)
@@ -24,7 +24,7 @@ def minimise(evaluate: Evaluate, x: Tensor, options: SolverOptions) -> Minimum:
     stop = [Stop.MAX_ITERATIONS] * problems
     rows = torch.arange(problems, device=x.device)
     for iteration in range(1, options.iterations + 1):
-        value, gradient = evaluate(x[rows], rows)
+        value, gradient = objective.evaluate(x[rows], rows)
         finite = torch.isfinite(value) & torch.isfinite(gradient).all(dim=1)
         better = finite & (value < best[rows])
         best[rows[better]], best_x[rows[better]] = value[better], x[rows[better]]

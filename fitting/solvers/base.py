@@ -6,17 +6,27 @@ batch when it has stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fitting.solvers.arrow import Arrow
 from fitting.types import Stop
 
-# (unknowns of the rows asked for, their numbers in the batch) -> (objective, gradient)
-Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is minimised: independent problems, asked for by number; x holds the unknowns of those asked for."""
+
+    def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (rows,) float64 and gradients (rows, n)."""
+        ...
+
+    def curvature(self, x: Tensor, rows: Tensor) -> Arrow:
+        """Gauss-Newton matrices; asked for by second-order solvers only."""
+        ...
 
 
 @dataclass(frozen=True)

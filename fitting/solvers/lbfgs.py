@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fitting.solvers.base import Evaluate, Minimum, SolverOptions
+from fitting.solvers.base import Minimum, Objective, SolverOptions
 from fitting.types import Stop
 
 MEMORY = 20
@@ -62,12 +62,12 @@ class History:
         return -q
 
 
-def minimise(evaluate: Evaluate, x: Tensor, options: SolverOptions) -> Minimum:
+def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum:
     """Unknowns are (problems, n), in natural steps. The objective never rises."""
     problems = len(x)
     rows = torch.arange(problems, device=x.device)
     x = x.clone()
-    value, gradient = evaluate(x, rows)
+    value, gradient = objective.evaluate(x, rows)
     iterations = torch.zeros(problems, dtype=torch.long, device=x.device)
     quiet = torch.zeros(problems, dtype=torch.long, device=x.device)
     stop = [Stop.MAX_ITERATIONS] * problems
@@ -84,7 +84,7 @@ def minimise(evaluate: Evaluate, x: Tensor, options: SolverOptions) -> Minimum:
         if uphill.any():
             history.forget(rows[uphill])
             direction[uphill] = history.direction(rows[uphill], gradient[rows[uphill]])
-        moved, reached, steepness = line_search(evaluate, x[rows], value[rows], gradient[rows], direction, rows)
+        moved, reached, steepness = line_search(objective, x[rows], value[rows], gradient[rows], direction, rows)
         iterations[rows] += 1
 
         stuck = reached >= value[rows]
@@ -105,7 +105,7 @@ def minimise(evaluate: Evaluate, x: Tensor, options: SolverOptions) -> Minimum:
 
 
 def line_search(
-    evaluate: Evaluate, x: Tensor, value: Tensor, gradient: Tensor, direction: Tensor, rows: Tensor
+    objective: Objective, x: Tensor, value: Tensor, gradient: Tensor, direction: Tensor, rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A step that fulfils the strong Wolfe conditions for every row, or the best that was found.
 
@@ -119,7 +119,7 @@ def line_search(
     open_ = torch.arange(len(x), device=x.device)
     for _ in range(LINE_SEARCH_EVALUATIONS):
         trial = x[open_] + step[open_, None].to(x) * direction[open_]
-        trial_value, trial_gradient = evaluate(trial, rows[open_])
+        trial_value, trial_gradient = objective.evaluate(trial, rows[open_])
         slope = (trial_gradient * direction[open_]).sum(dim=1).double()
         bad = ~(torch.isfinite(trial_value) & torch.isfinite(slope))
         trial_value = trial_value.masked_fill(bad, torch.inf)

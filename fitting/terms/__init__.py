@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from fitting.terms.anchor import Anchor
-from fitting.terms.base import Evidence, Residuals, Scene, Term, robust
+from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, robust, robust_slope
 from fitting.terms.keypoints import Keypoints, Openings
 from fitting.terms.priors import (
     Expression,
@@ -23,7 +23,7 @@ from fitting.terms.priors import (
 )
 from fitting.terms.smoothness import Acceleration, Velocity
 
-__all__ = ["Evidence", "Residuals", "Scene", "Term", "Terms", "robust"]
+__all__ = ["Evidence", "PixelRows", "Residuals", "Scene", "Term", "Terms", "robust", "robust_slope"]
 
 
 class Terms(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import roma
 import torch
 from pydantic import Field
@@ -13,15 +15,19 @@ class Anchor(Term):
     """Parameters stay near those of the start; `blocks` gives each block's own sigma in its own unit (standard
     deviations, radians, metres), `sigma` is a factor of all of them."""
 
+    structure: ClassVar = "stencil"
+    stencil: ClassVar = (1.0,)
     sigma: float = 1.0
     blocks: dict[str, float] = Field(default={}, description="sigma by block name; a block not named is not anchored")
 
+    def moving(self, scene: Scene) -> dict[str, float]:
+        """The blocks this term looks at, and their sigmas."""
+        return {name: sigma for name, sigma in self.blocks.items() if name in scene.parameters}
+
     def residuals(self, scene: Scene) -> Residuals | None:
-        parts = []
         problems, frames = scene.evidence.seen.shape
-        for name, sigma in self.blocks.items():
-            if name not in scene.parameters:
-                continue
+        parts = []
+        for name, sigma in self.moving(scene).items():
             value, start = scene.parameters[name], scene.start[name]
             if value.ndim == 5:
                 moved = roma.rotmat_to_rotvec(value @ start.mT).flatten(2)

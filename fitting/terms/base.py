@@ -7,11 +7,14 @@ Whitening, kernel and confidence are applied in one place (`problem.py`); a term
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple
 
+import roma
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from fitting.types import Body, Layout, Parameters, Posed
@@ -34,6 +37,27 @@ class Evidence:
         return {int(index): place for place, index in enumerate(self.points)}
 
 
+class Coordinates(Mapping[str, Tensor]):
+    """Blocks as numbers (problems, frames or 1, tangent size): vectors as they are, rotations as axis-angle, made when
+    first asked for: the logarithm of a rotation nobody looks at is not taken."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.known: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.known:
+            value = self.parameters[name]
+            self.known[name] = roma.rotmat_to_rotvec(value).flatten(2) if value.ndim == 5 else value
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+
 @dataclass(frozen=True)
 class Scene:
     """Everything a term may look at."""
@@ -45,6 +69,16 @@ class Scene:
     posed: Posed  # its points are the evidence's keypoints
     pixels: Float[Tensor, "problems frames points 2"]
     evidence: Evidence
+    substitute: Mapping[str, Tensor] | None = None
+
+    @cached_property
+    def coordinates(self) -> Mapping[str, Tensor]:
+        """The parameters as numbers; `substitute` stands in where a term is to be differentiated by them."""
+        return self.substitute if self.substitute is not None else Coordinates(self.parameters)
+
+    def with_coordinates(self, coordinates: Mapping[str, Tensor]) -> Scene:
+        """The same scene with other numbers for the parameters; pixels and poses stay as they are."""
+        return replace(self, substitute=coordinates)
 
 
 class Residuals(NamedTuple):
@@ -55,17 +89,63 @@ class Residuals(NamedTuple):
 
 
 class Term(BaseModel):
-    """A piece of evidence or belief. Subclasses add fields with a sentence each, and `residuals`."""
+    """A piece of evidence or belief. Subclasses add fields with a sentence each, and `residuals`.
+
+    `structure` says what second-order solvers may rely on:
+
+        pixels       a residual is scale * (pixel of one point - pixel of another, or nothing): `pixel_rows`
+        elementwise  residual k depends on coordinate k of the blocks in `reads`, end to end, and on nothing else
+        dense        residuals depend on the coordinates of the few blocks in `reads`, in the same frame
+        stencil      residual k is `stencil` over time on coordinate k of the blocks in `blocks`, over their sigma
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    structure: ClassVar[Literal["pixels", "elementwise", "dense", "stencil"]] = "dense"
+    reads: ClassVar[tuple[str, ...]] = ()
+    stencil: ClassVar[tuple[float, ...]] = ()
 
     sigma: float = Field(gt=0, description="standard deviation of the residual, in the term's unit")
     kernel: Literal["squared", "huber", "geman_mcclure"] = "squared"
     kernel_width: float = Field(default=2.0, gt=0, description="where the kernel bends, in sigmas")
 
+    @field_validator("sigma")
+    @classmethod
+    def _positive(cls, sigma: float) -> float:
+        """A subclass that gives its own default replaces the field, and its limit with it; validators are inherited."""
+        if not sigma > 0:
+            raise ValueError("a sigma is greater than 0")
+        return sigma
+
     def residuals(self, scene: Scene) -> Residuals | None:
         """None where the term does not apply: a body without a jaw, a layout without lids, a single frame."""
         raise NotImplementedError
+
+    def pixel_rows(self, scene: Scene) -> PixelRows:
+        """Of a term whose structure is 'pixels'."""
+        raise NotImplementedError
+
+    def moving(self, scene: Scene) -> dict[str, float]:
+        """Of a term whose structure is 'stencil': its blocks and their sigmas, in the order of its residuals."""
+        raise NotImplementedError
+
+
+class PixelRows(NamedTuple):
+    """Residual k is scale * (pixel of first[k] - pixel of second[k]) up to a constant; -1 is no second point."""
+
+    first: Int[Tensor, " items"]
+    second: Int[Tensor, " items"]
+    scale: Float[Tensor, "problems frames"]
+
+
+def robust_slope(squared: Tensor, kernel: str, width: float) -> Tensor:
+    """d rho / d s: the weight that iteratively reweighted least squares gives a residual."""
+    bend = width * width
+    if kernel == "huber":
+        return (bend / squared.clamp(min=bend)).sqrt()
+    if kernel == "geman_mcclure":
+        return (bend / (squared + bend)).square()
+    return squared.new_ones(squared.shape)
 
 
 def robust(squared: Tensor, kernel: str, width: float) -> Tensor:

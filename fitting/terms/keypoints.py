@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
-from fitting.terms.base import Residuals, Scene, Term
+from fitting.terms.base import PixelRows, Residuals, Scene, Term
 
 
 class Keypoints(Term):
     """A projected keypoint lies where it was detected; sigma is a share of the subject's size in the picture
     (outer eye corners for faces)."""
 
+    structure: ClassVar = "pixels"
     sigma: float = 0.02
     groups: dict[str, float] = Field(
         default={}, description="confidence factor of a layout's group of points, default 1"
@@ -23,6 +26,10 @@ class Keypoints(Term):
         confidence = evidence.confidence * self.point_factors(scene)
         # An unseen keypoint may hold anything, NaN included, and 0 * NaN is NaN.
         return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)
+
+    def pixel_rows(self, scene: Scene) -> PixelRows:
+        points = torch.arange(scene.pixels.shape[2], device=scene.pixels.device)
+        return PixelRows(points, torch.full_like(points, -1), 1 / scene.evidence.subject_px)
 
     def point_factors(self, scene: Scene) -> torch.Tensor:
         """One factor per keypoint, from its group."""
@@ -38,23 +45,35 @@ class Openings(Term):
     """The vector from upper to lower lid, from upper to lower lip and across the mouth is as detected; sigma is a
     share of the subject's size. It closes eyes and mouths that a small absolute error leaves ajar."""
 
+    structure: ClassVar = "pixels"
     sigma: float = 0.01
     parts: dict[str, float] = Field(default={"eyes": 1.0, "lips": 1.0}, description="confidence factor of each set")
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        evidence, place = scene.evidence, scene.evidence.position()
-        pairs = [
-            (place[a], place[b], factor)
-            for part, factor in self.parts.items()
-            for a, b in evidence.layout.distances.get(part, ())
-            if a in place and b in place
-        ]
-        if not pairs:
+        upper, lower, factor = self.pairs(scene)
+        if len(upper) == 0:
             return None
-        upper, lower = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
-        factor = torch.tensor([f for _, _, f in pairs]).to(scene.pixels)
+        evidence = scene.evidence
         confidence = torch.minimum(evidence.confidence[..., upper], evidence.confidence[..., lower]) * factor
         fitted = scene.pixels[..., upper, :] - scene.pixels[..., lower, :]
         detected = evidence.keypoints[..., upper, :] - evidence.keypoints[..., lower, :]
         values = (fitted - detected) / evidence.subject_px[..., None, None]
         return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)
+
+    def pixel_rows(self, scene: Scene) -> PixelRows:
+        upper, lower, _ = self.pairs(scene)
+        return PixelRows(upper, lower, 1 / scene.evidence.subject_px)
+
+    def pairs(self, scene: Scene) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Upper and lower point of every pair that the body has, and its confidence factor."""
+        place = scene.evidence.position()
+        found = [
+            (place[a], place[b], factor)
+            for part, factor in self.parts.items()
+            for a, b in scene.evidence.layout.distances.get(part, ())
+            if a in place and b in place
+        ]
+        device = scene.pixels.device
+        upper = torch.tensor([a for a, _, _ in found], dtype=torch.long, device=device)
+        lower = torch.tensor([b for _, b, _ in found], dtype=torch.long, device=device)
+        return upper, lower, torch.tensor([f for _, _, f in found]).to(scene.pixels)

@@ -1,49 +1,48 @@
-"""Beliefs about the parameters of one person or one frame."""
+"""Beliefs about the parameters of one person or one frame: functions of their coordinates."""
 
 from __future__ import annotations
 
-import roma
+from typing import ClassVar
+
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from fitting.terms.base import Residuals, Scene, Term
-
-
-def rotation_vectors(scene: Scene, block: str) -> Tensor | None:
-    """Axis-angle (problems, frames, joints, 3) of a rotation block, radians; None where the body has no such block."""
-    if block not in scene.parameters:
-        return None
-    return roma.rotmat_to_rotvec(scene.parameters[block])
 
 
 class Shape(Term):
     """Identity coefficients are drawn from a standard normal; sigma in standard deviations."""
 
+    structure: ClassVar = "elementwise"
+    reads: ClassVar = ("betas",)
     sigma: float = 1.0
 
     def residuals(self, scene: Scene) -> Residuals:
-        return Residuals(scene.parameters["betas"][..., None])
+        return Residuals(scene.coordinates["betas"][..., None])
 
 
 class Size(Term):
     """The head is as large as the mean head; sigma is the relative standard deviation among adults."""
 
+    structure: ClassVar = "elementwise"
+    reads: ClassVar = ("scale",)
     sigma: float = 0.03
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        if "scale" not in scene.parameters:
+        if "scale" not in scene.coordinates:
             return None
-        return Residuals(scene.parameters["scale"][..., None])
+        return Residuals(scene.coordinates["scale"][..., None])
 
 
 class Focal(Term):
     """The focal length is as given; sigma in its logarithm (0.1 = 10 %)."""
 
+    structure: ClassVar = "elementwise"
+    reads: ClassVar = ("focal",)
     sigma: float = 0.1
 
     def residuals(self, scene: Scene) -> Residuals:
-        return Residuals(scene.parameters["focal"][..., None])
+        return Residuals(scene.coordinates["focal"][..., None])
 
 
 class Offsets(Term):
@@ -51,108 +50,126 @@ class Offsets(Term):
     habit, a person's own detail. Sigma is a share of the yard-stick (outer eye corners). Without it a clip's repeated
     error is counted once per frame and outvotes every belief about the shape."""
 
+    structure: ClassVar = "elementwise"
+    reads: ClassVar = ("keypoint_offsets",)
     sigma: float = 0.01
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        if "keypoint_offsets" not in scene.parameters:
+        if "keypoint_offsets" not in scene.coordinates:
             return None
-        return Residuals(scene.parameters["keypoint_offsets"].unflatten(-1, (-1, 3)) / scene.yard_stick)
+        return Residuals(scene.coordinates["keypoint_offsets"].unflatten(-1, (-1, 3)) / scene.yard_stick)
 
 
 class Expression(Term):
     """Expression coefficients stay near rest, in units of the model's own standard deviation of each."""
 
+    structure: ClassVar = "elementwise"
+    reads: ClassVar = ("expression",)
     sigma: float = 1.0
 
     def residuals(self, scene: Scene) -> Residuals:
-        return Residuals((scene.parameters["expression"] / scene.body.expression_sd)[..., None])
+        return Residuals((scene.coordinates["expression"] / scene.body.expression_sd)[..., None])
 
 
 class ExpressionBounds(Term):
     """A facial action lies between 0 and 1, softly; sigma in the action's own unit."""
 
+    structure: ClassVar = "elementwise"
+    reads: ClassVar = ("expression",)
     sigma: float = 0.03
 
     def residuals(self, scene: Scene) -> Residuals | None:
         low, high = scene.body.expression_bounds.unbind(-1)
         if not torch.isfinite(low).any() and not torch.isfinite(high).any():
             return None
-        expression = scene.parameters["expression"]
-        return Residuals(((expression - high).clamp(min=0) - (low - expression).clamp(min=0))[..., None])
+        return Residuals(beyond(scene.coordinates["expression"], low, high)[..., None])
 
 
 class Jaw(Term):
     """The jaw hangs closed; sigma in radians, of opening, sideways turn and roll as factors of it."""
 
+    reads: ClassVar = ("jaw_pose",)
     sigma: float = 0.25
     factors: tuple[float, float, float] = Field(default=(1.0, 0.12, 0.12), description="of sigma, for x, y, z")
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        vectors = rotation_vectors(scene, "jaw_pose")
-        if vectors is None:
+        if "jaw_pose" not in scene.coordinates:
             return None
+        vectors = scene.coordinates["jaw_pose"]
         # One item per axis: a kernel on the jaw's opening has nothing to do with its roll.
-        return Residuals((vectors / vectors.new_tensor(self.factors)).flatten(2)[..., None])
+        return Residuals((vectors / vectors.new_tensor(self.factors))[..., None])
 
 
 class JawLimits(Term):
     """The lower jaw does not pass through the upper one, nor opens past 40 degrees; sigma in radians."""
 
+    reads: ClassVar = ("jaw_pose",)
     sigma: float = 0.01
     opening: tuple[float, float] = Field(default=(-0.02, 0.7), description="least and greatest turn about x, radians")
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        vectors = rotation_vectors(scene, "jaw_pose")
-        if vectors is None:
+        if "jaw_pose" not in scene.coordinates:
             return None
-        opening = vectors[..., 0]
-        low, high = self.opening
-        return Residuals(((opening - high).clamp(min=0) - (low - opening).clamp(min=0))[..., None])
+        return Residuals(beyond(scene.coordinates["jaw_pose"][..., :1], *self.opening)[..., None])
 
 
 class Neck(Term):
     """The head turns with the neck as one piece unless something else is known; sigma in radians."""
 
+    reads: ClassVar = ("neck_pose",)
     sigma: float = 0.05
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        vectors = rotation_vectors(scene, "neck_pose")
-        return None if vectors is None else Residuals(vectors)
+        if "neck_pose" not in scene.coordinates:
+            return None
+        return Residuals(scene.coordinates["neck_pose"].unflatten(-1, (-1, 3)))
 
 
-class Eyes(Term):
+class EyeTerm(Term):
+    """What all beliefs about eyes share: both eyes' axis-angle (problems, frames, 2, 3), left first."""
+
+    reads: ClassVar = ("leye_pose", "reye_pose")
+
+    def both(self, scene: Scene) -> torch.Tensor | None:
+        if any(name not in scene.coordinates for name in self.reads):
+            return None
+        return torch.stack([scene.coordinates[name] for name in self.reads], dim=2)
+
+
+class Eyes(EyeTerm):
     """Both eyes look straight ahead; sigma in radians."""
 
     sigma: float = 0.25
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        left, right = rotation_vectors(scene, "leye_pose"), rotation_vectors(scene, "reye_pose")
-        return None if left is None or right is None else Residuals(torch.cat([left, right], dim=2))
+        eyes = self.both(scene)
+        return None if eyes is None else Residuals(eyes)
 
 
-class EyesTogether(Term):
+class EyesTogether(EyeTerm):
     """Both eyes turn together, and neither rolls; sigma in radians."""
 
     sigma: float = 0.05
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        left, right = rotation_vectors(scene, "leye_pose"), rotation_vectors(scene, "reye_pose")
-        if left is None or right is None:
+        eyes = self.both(scene)
+        if eyes is None:
             return None
-        roll = torch.zeros_like(left)
-        roll[..., 2] = 1.0
-        return Residuals(torch.cat([left - right, left * roll, right * roll], dim=2))
+        roll = eyes * eyes.new_tensor([0.0, 0.0, 1.0])
+        return Residuals(torch.cat([eyes[:, :, :1] - eyes[:, :, 1:], roll], dim=2))
 
 
-class EyeLimits(Term):
+class EyeLimits(EyeTerm):
     """No eye turns further than 35 degrees; sigma in radians."""
 
     sigma: float = 0.02
     limit: float = Field(default=0.6, description="radians")
 
     def residuals(self, scene: Scene) -> Residuals | None:
-        left, right = rotation_vectors(scene, "leye_pose"), rotation_vectors(scene, "reye_pose")
-        if left is None or right is None:
-            return None
-        vectors = torch.cat([left, right], dim=2)
-        return Residuals(vectors - vectors.clamp(-self.limit, self.limit))
+        eyes = self.both(scene)
+        return None if eyes is None else Residuals(beyond(eyes, -self.limit, self.limit))
+
+
+def beyond(value: torch.Tensor, low: torch.Tensor | float, high: torch.Tensor | float) -> torch.Tensor:
+    """How far a value is outside its bounds, with its sign; 0 inside."""
+    return (value - high).clamp(min=0) - (low - value).clamp(min=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import roma
 import torch
 from pydantic import Field
@@ -20,6 +22,7 @@ def first_difference(value: Tensor) -> Tensor:
 class Smoothness(Term):
     """Shared by both orders: `blocks` gives each block's own sigma per frame in its own unit, `sigma` is a factor."""
 
+    structure: ClassVar = "stencil"
     sigma: float = 1.0
     blocks: dict[str, float] = Field(default={}, description="sigma by block name; a block not named is free")
 
@@ -29,12 +32,14 @@ class Smoothness(Term):
     def weights(self, scene: Scene) -> Tensor:
         raise NotImplementedError
 
-    def residuals(self, scene: Scene) -> Residuals | None:
+    def moving(self, scene: Scene) -> dict[str, float]:
+        """The blocks this term looks at, and their sigmas: those that have a value in every frame."""
         frames = scene.evidence.seen.shape[1]
-        moving = {
-            n: s for n, s in self.blocks.items() if n in scene.parameters and scene.parameters[n].shape[1] == frames
-        }
-        weights = self.weights(scene)
+        known = scene.parameters
+        return {n: sigma for n, sigma in self.blocks.items() if n in known and known[n].shape[1] == frames}
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        moving, weights = self.moving(scene), self.weights(scene)
         if not moving or weights.shape[1] == 0:
             return None
         parts = [self.differences(scene, scene.parameters[name]) / sigma for name, sigma in moving.items()]
@@ -43,6 +48,8 @@ class Smoothness(Term):
 
 class Velocity(Smoothness):
     """Nothing moves far from one frame to the next."""
+
+    stencil: ClassVar = (-1.0, 1.0)
 
     def differences(self, scene: Scene, value: Tensor) -> Tensor:
         return first_difference(value)
@@ -53,6 +60,8 @@ class Velocity(Smoothness):
 
 class Acceleration(Smoothness):
     """What moves goes on moving as it did: second differences, on the rotation manifold."""
+
+    stencil: ClassVar = (1.0, -2.0, 1.0)
 
     def differences(self, scene: Scene, value: Tensor) -> Tensor:
         step = first_difference(value)

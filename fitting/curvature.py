@@ -1,0 +1,309 @@
+"""The Gauss-Newton matrix of a problem, from what its terms say of their structure.
+
+Pixels are differentiated in closed form, beliefs about parameters by their few coordinates. Only the matrix is built
+here: gradients come from automatic differentiation of the objective itself, so that an approximation below (ties
+between frames treat small rotations as vectors) can cost an iteration but never the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
+from fitting.solvers.arrow import Arrow
+from fitting.problem import Problem, width
+from fitting.terms import PixelRows, Residuals, Scene, Term, robust_slope
+from fitting.types import Parameters
+
+FRAMES_AT_ONCE = 128  # whose keypoint Jacobians are in memory together
+OFFSETS = "keypoint_offsets"
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """A problem with its curvature: what the solvers are given."""
+
+    problem: Problem
+
+    def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.problem.evaluate(x, rows)
+
+    def curvature(self, x: Tensor, rows: Tensor) -> Arrow:
+        """The Gauss-Newton matrix of some problems at x."""
+        chosen = self.problem.of(rows)
+        with torch.no_grad():
+            parameters = chosen.retract(x)
+            return gauss_newton(chosen, parameters, chosen.scene(parameters))
+
+
+class Builder:
+    """Collects the parts of an arrow; slices say where blocks stand."""
+
+    def __init__(self, problem: Problem) -> None:
+        problems, frames = problem.evidence.seen.shape
+        self.problem = problem
+        self.local, self.shared = problem.local, problem.shared
+        self.units = {block.name: block.unit for block in problem.free}
+        n, m = width(self.local), width(self.shared)
+        zeros = problem.K.new_zeros((), dtype=torch.float64)
+        self.own = zeros.new_zeros(problems, frames, n, n)
+        self.next = zeros.new_zeros(problems, max(frames - 1, 0), n)
+        self.second = zeros.new_zeros(problems, max(frames - 2, 0), n)
+        self.border = zeros.new_zeros(problems, frames, n, m)
+        self.corner = zeros.new_zeros(problems, m, m)
+
+    def arrow(self) -> Arrow:
+        return Arrow(self.own, self.next, self.second, self.border, self.corner)
+
+    def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
+        """Curvature of single coordinates of a block, in the block's own unit."""
+        curvature = curvature.double() * self.units[name] ** 2
+        if name in self.local:
+            self.own.diagonal(dim1=-2, dim2=-1)[..., self.local[name]] += curvature
+        else:
+            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.sum(dim=1)
+
+    def add_tie(self, name: str, distance: int, first: int, curvature: Tensor) -> None:
+        """Curvature between a coordinate and itself `distance` frames later; row k belongs to frame first + k."""
+        band = self.next if distance == 1 else self.second
+        rows = slice(first, first + curvature.shape[1])
+        band[:, rows, self.local[name]] += curvature.double() * self.units[name] ** 2
+
+
+def gauss_newton(problem: Problem, parameters: Parameters, scene: Scene) -> Arrow:
+    """J' W J over all terms, W from sigma, confidence and the kernel's slope (iteratively reweighted)."""
+    builder = Builder(problem)
+    pixels: list[tuple[PixelRows, Tensor]] = []
+    for term in problem.terms.values():
+        residuals = term.residuals(scene)
+        if residuals is None:
+            continue
+        weights = item_weights(term, residuals)
+        if term.structure == "pixels":
+            pixels.append((term.pixel_rows(scene), weights))
+        elif term.structure == "stencil":
+            add_stencil(builder, term, scene, weights)
+        elif term.structure == "elementwise":
+            add_elementwise(builder, term, scene, weights)
+        else:
+            add_dense(builder, term, scene, weights)
+    if pixels:
+        add_pixels(builder, pixels, parameters, scene)
+    return builder.arrow()
+
+
+def item_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems rows items"]:
+    """What a squared raw residual counts: kernel slope * confidence^2 / sigma^2."""
+    scale = torch.full_like(residuals.values[..., 0], 1 / term.sigma)
+    if residuals.confidence is not None:
+        scale = scale * residuals.confidence
+    squared = (residuals.values * scale[..., None]).square().sum(dim=-1)
+    return robust_slope(squared, term.kernel, term.kernel_width) * scale.square()
+
+
+# ------------------------------------------------------------------ beliefs about parameters
+
+
+def add_stencil(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> None:
+    """Differences over time of coordinates: ties between neighbours, diagonal in the coordinates."""
+    frames = scene.evidence.seen.shape[1]
+    first = 0
+    for name, sigma in term.moving(scene).items():
+        size = scene.coordinates[name].shape[-1]
+        weight = weights.expand(-1, -1, weights.shape[-1])[..., first : first + size] / sigma**2
+        first += size
+        if name in builder.shared:
+            builder.add_diagonal(name, weight / frames)
+        if name not in builder.local:
+            continue
+        for i, a in enumerate(term.stencil):
+            padded = weight.new_zeros(*weight.shape[:1], frames, size)
+            padded[:, i : i + weight.shape[1]] = a * a * weight
+            builder.add_diagonal(name, padded)
+            for j in range(i + 1, len(term.stencil)):
+                builder.add_tie(name, j - i, i, a * term.stencil[j] * weight)
+
+
+def add_elementwise(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> None:
+    """Residual k moves with coordinate k alone: one derivative along all coordinates at once gives every slope."""
+    names = [name for name in term.reads if name in scene.coordinates]
+    slopes = derivative(term, scene, {name: torch.ones_like(scene.coordinates[name]) for name in names})
+    curvature = (slopes.square() * weights[..., None]).flatten(2)
+    for name, part in zip(names, curvature.split([scene.coordinates[n].shape[-1] for n in names], dim=-1), strict=True):
+        if name in builder.local or name in builder.shared:
+            builder.add_diagonal(name, part)
+
+
+def add_dense(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> None:
+    """Residuals that mix a few coordinates of a frame: one derivative per coordinate, then per step of a rotation."""
+    names = [name for name in term.reads if name in builder.local and name in scene.coordinates]
+    if not names:
+        return
+    columns, places = [], []
+    for name in names:
+        coordinates = scene.coordinates[name]
+        by_coordinate = []
+        for k in range(coordinates.shape[-1]):
+            direction = torch.zeros_like(coordinates)
+            direction[..., k] = 1.0
+            by_coordinate.append(derivative(term, scene, {name: direction}).flatten(2))
+        jacobian = torch.stack(by_coordinate, dim=-1)
+        if scene.parameters[name].ndim == 5:
+            steps = inverse_left_jacobian(coordinates.unflatten(-1, (-1, 3)))
+            jacobian = (jacobian.unflatten(-1, (-1, 3))[..., None, :] @ steps[:, :, None])[..., 0, :].flatten(3)
+        columns.append(jacobian * builder.units[name])
+        place = builder.local[name]
+        places.extend(range(place.start, place.stop))
+    J = torch.cat(columns, dim=-1)
+    dims = J.shape[2] // weights.shape[2]
+    gram = J.mT @ (J * weights.repeat_interleave(dims, dim=-1)[..., None])
+    index = torch.tensor(places, device=gram.device)
+    builder.own[:, :, index[:, None], index] += gram.double()
+
+
+def derivative(term: Term, scene: Scene, directions: dict[str, Tensor]) -> Tensor:
+    """d residuals / d coordinates along a direction, by forward differentiation."""
+    names = list(directions)
+
+    def values(*moved: Tensor) -> Tensor:
+        substitute = {**dict(scene.coordinates), **dict(zip(names, moved, strict=True))}
+        residuals = term.residuals(scene.with_coordinates(substitute))
+        assert residuals is not None
+        return residuals.values
+
+    at = tuple(scene.coordinates[name] for name in names)
+    return torch.func.jvp(values, at, tuple(directions[name] for name in names))[1]
+
+
+def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """d log(exp(d) R) / d d at 0 for R = exp(vector): I - [v]x / 2 + (1/t^2 - (1 + cos t) / (2 t sin t)) [v]x^2.
+
+    Source: Barfoot, State Estimation for Robotics, 2017, eq. 7.76b, mirrored for steps from the left.
+    """
+    angle = vectors.norm(dim=-1)[..., None, None]
+    safe = angle.clamp(min=1e-3)
+    exact = 1 / safe**2 - (1 + torch.cos(safe)) / (2 * safe * torch.sin(safe))
+    factor = torch.where(angle > 1e-3, exact, torch.full_like(exact, 1 / 12))
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return torch.eye(3).to(cross) - 0.5 * cross + factor * (cross @ cross)
+
+
+# ------------------------------------------------------------------ evidence in pixels
+
+
+def add_pixels(builder: Builder, terms: list[tuple[PixelRows, Tensor]], parameters: Parameters, scene: Scene) -> None:
+    """J' W J of everything measured in pixels, some frames at a time."""
+    frames = scene.evidence.seen.shape[1]
+    for first in range(0, frames, FRAMES_AT_ONCE):
+        window = slice(first, min(first + FRAMES_AT_ONCE, frames))
+        jacobian = differentiate_pixels(builder.problem, cut(parameters, window), window)
+        for rows, weights in terms:
+            weight = (weights[:, window] * rows.scale[:, window, None].square()).sqrt()
+            add_rows(builder, jacobian, rows, weight, window)
+
+
+def cut(parameters: Parameters, window: slice) -> Parameters:
+    return Parameters({n: v if v.shape[1] == 1 else v[:, window] for n, v in parameters.items()})
+
+
+@dataclass(frozen=True)
+class PixelJacobian:
+    """d pixel / d natural step for some frames."""
+
+    own: Float[Tensor, "problems frames points 2 n"]
+    shared: Float[Tensor, "problems frames points 2 k"]  # all but the offsets
+    offsets: Float[Tensor, "problems frames points 2 3"] | None  # each moves its own point only
+
+
+def differentiate_pixels(problem: Problem, parameters: Parameters, window: slice) -> PixelJacobian:
+    """In closed form; `parameters` are those of the window's frames. The landmark offsets, millimetres on a lever of a
+    head, are left out of the derivative by rotations."""
+    posed = problem.body.pose(parameters)
+    points, K = problem.points(posed, parameters), problem.camera(parameters, window)
+    functional = pixel_rows(points, K)
+    by_block = problem.body.differentiate(parameters, posed, functional)
+    # pixel = exp(focal) f x / z + c
+    by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
+    units = {block.name: block.unit for block in problem.free}
+
+    def columns(names: Iterable[str]) -> Tensor:
+        parts = [by_block[name] * units[name] for name in names]
+        return torch.cat(parts, dim=-1) if parts else functional[..., :0]
+
+    offsets = None
+    if OFFSETS in problem.shared:
+        head = posed.rotations[:, :, problem.body.head_joint]
+        offsets = (functional @ head[:, :, None]) * units[OFFSETS]
+    return PixelJacobian(columns(problem.local), columns(n for n in problem.shared if n != OFFSETS), offsets)
+
+
+def add_rows(builder: Builder, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor, window: slice) -> None:
+    """One term's share; `weight` (problems, frames, items) is the root of what a squared pixel counts."""
+    problems, frames, items = weight.shape
+    if items == 0:
+        return
+    both = weight[..., None, None]
+    own = (difference(jacobian.own, rows) * both).flatten(2, 3)
+    shared = (difference(jacobian.shared, rows) * both).flatten(2, 3)
+    builder.own[:, window] += (own.mT @ own).double()
+    apart = [place for name, place in builder.shared.items() if name != OFFSETS]
+    index = torch.cat([torch.arange(p.start, p.stop, device=own.device) for p in apart]) if apart else None
+    if index is not None:
+        builder.border[:, window, :, index] += (own.mT @ shared).double()
+        stacked = shared.flatten(1, 2)
+        builder.corner[:, index[:, None], index] += (stacked.mT @ stacked).double()
+    if jacobian.offsets is not None:
+        add_offset_rows(builder, jacobian.offsets, own, shared, rows, weight, window, index)
+
+
+def add_offset_rows(
+    builder: Builder,
+    offsets: Float[Tensor, "problems frames points 2 3"],
+    own: Tensor,
+    shared: Tensor,
+    rows: PixelRows,
+    weight: Tensor,
+    window: slice,
+    index: Tensor | None,
+) -> None:
+    """The offsets' share of border and corner: every row touches the offset of one point or of two."""
+    problems, frames, items = weight.shape
+    place, points = builder.shared[OFFSETS], offsets.shape[2]
+    n, k = own.shape[-1], shared.shape[-1]
+    blocks = weight.new_zeros(problems, points, points, 3, 3)
+    ends = [(rows.first, 1.0)] + ([(rows.second, -1.0)] if (rows.second >= 0).any() else [])
+    moved = [(at, sign * weight[..., None, None] * offsets[:, :, at]) for at, sign in ends]
+    border = weight.new_zeros(problems, frames, points, n, 3)
+    cross = weight.new_zeros(problems, points, k, 3)
+    for at, G in moved:
+        border.index_add_(2, at, own.unflatten(2, (items, 2)).mT @ G)
+        if k:
+            cross.index_add_(1, at, torch.einsum("pfirk,pfird->pikd", shared.unflatten(2, (items, 2)), G))
+        for other, H in moved:
+            gram = torch.einsum("pfird,pfire->pide", G, H)
+            blocks.index_put_(tuple_index(problems, at, other), gram, accumulate=True)
+    builder.border[:, window, :, place] += border.transpose(2, 3).flatten(3).double()
+    builder.corner[:, place, place] += blocks.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2).double()
+    if index is not None:
+        whole = torch.arange(place.start, place.stop, device=index.device)
+        tie = cross.permute(0, 2, 1, 3).flatten(2).double()
+        builder.corner[:, index[:, None], whole] += tie
+        builder.corner[:, whole[:, None], index] += tie.mT
+
+
+def tuple_index(problems: int, at: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Index of blocks (problem, at[k], other[k]) for all problems and k."""
+    return torch.arange(problems, device=at.device)[:, None], at[None], other[None]
+
+
+def difference(values: Float[Tensor, "problems frames points 2 _"], rows: PixelRows) -> Tensor:
+    """Of the first point's rows and the second's, where there is one."""
+    first = values[:, :, rows.first]
+    return first if (rows.second < 0).all() else first - values[:, :, rows.second]

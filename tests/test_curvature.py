@@ -1,0 +1,101 @@
+"""The Gauss-Newton matrix against J' W J from automatic differentiation, and the arrow's solution against a dense one."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_terms import PROBLEMS, TERMS, make_problem
+
+from fitting.curvature import LeastSquares, item_weights
+from fitting.solvers import Arrow
+
+FREE = {
+    "betas", "expression", "global_orient", "jaw_pose", "leye_pose", "reye_pose", "neck_pose", "transl", "scale",
+    "focal", "keypoint_offsets",
+}  # fmt: skip
+
+
+def to_dense(arrow: Arrow) -> torch.Tensor:
+    problems, frames, n, m = arrow.border.shape
+    whole = torch.zeros(problems, frames * n + m, frames * n + m, dtype=torch.float64)
+    for t in range(frames):
+        here = slice(t * n, (t + 1) * n)
+        whole[:, here, here] = arrow.own[:, t]
+        whole[:, here, frames * n :] = arrow.border[:, t]
+        whole[:, frames * n :, here] = arrow.border[:, t].mT
+        for distance, band in ((1, arrow.next), (2, arrow.second)):
+            if t + distance < frames:
+                there = slice((t + distance) * n, (t + distance + 1) * n)
+                whole[:, here, there] = torch.diag_embed(band[:, t])
+                whole[:, there, here] = torch.diag_embed(band[:, t])
+    whole[:, frames * n :, frames * n :] = arrow.corner
+    return whole
+
+
+def slow_gauss_newton(problem, x, term):
+    """J' W J of one term, one problem at a time, with the weights of reweighted least squares."""
+    matrices = []
+    for p in range(PROBLEMS):
+        single = problem.select(torch.tensor([p]))
+
+        def values(y, single=single):
+            return term.residuals(single.scene(single.retract(y[None]))).values[0]
+
+        J = torch.autograd.functional.jacobian(values, x[p]).flatten(0, -2)
+        residuals = term.residuals(single.scene(single.retract(x[p : p + 1])))
+        weights = item_weights(term, residuals)
+        weights = weights[0, ..., None].expand(residuals.values.shape[1:]).flatten()
+        matrices.append(J.T @ (J * weights[:, None]))
+    return torch.stack(matrices)
+
+
+@pytest.mark.parametrize("kernel", ["squared", "huber"])
+@pytest.mark.parametrize("name", TERMS)
+def test_gauss_newton_equals_automatic_differentiation(random_body, name, kernel):
+    problem = make_problem(random_body, name, kernel, free=FREE)
+    problem = replace(problem, terms={name: problem.terms[name]})
+    torch.manual_seed(3)
+    # Small rotations and offsets: what the matrix approximates is of second order in them.
+    x = 0.02 * torch.randn(PROBLEMS, problem.size, dtype=torch.float64)
+    if name in ("jaw_limits", "eye_limits", "expression_bounds"):
+        x = 300 * x
+    term = problem.terms[name]
+    arrow = LeastSquares(problem).curvature(x, torch.arange(PROBLEMS))
+    # At the point itself: steps are taken from there.
+    there = replace(problem, base=problem.retract(x))
+    expected = slow_gauss_newton(there, torch.zeros_like(x), term)
+    found = to_dense(arrow)
+    assert found.abs().max() > 0
+    tolerance = 2e-2 if term.structure in ("pixels", "stencil") else 1e-9
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def random_arrow(problems, frames, n, m, seed=0):
+    torch.manual_seed(seed)
+    own = torch.randn(problems, frames, n, 2 * n, dtype=torch.float64)
+    tie = torch.rand(problems, max(frames - 1, 0), n, dtype=torch.float64) * 0.3
+    far = torch.rand(problems, max(frames - 2, 0), n, dtype=torch.float64) * 0.1
+    border = torch.randn(problems, frames, n, m, dtype=torch.float64)
+    corner = torch.randn(problems, m, 3 * m, dtype=torch.float64)
+    return Arrow(
+        own @ own.mT + 5 * torch.eye(n), -tie, far, border, corner @ corner.mT + 40 * frames * torch.eye(m).double()
+    )
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 11])
+@pytest.mark.parametrize("m", [0, 4])
+def test_arrow_solves_what_the_dense_matrix_solves(frames, m):
+    arrow = random_arrow(2, frames, 5, m)
+    right = torch.randn(2, frames * 5 + m, dtype=torch.float64)
+    damping = torch.tensor([0.0, 0.3]).double()
+    dense = to_dense(arrow)
+    dense = dense + torch.diag_embed(damping[:, None] * dense.diagonal(dim1=1, dim2=2))
+    torch.testing.assert_close(arrow.factor(damping).solve(right), torch.linalg.solve(dense, right))
+    torch.testing.assert_close(arrow.diagonal, to_dense(arrow).diagonal(dim1=1, dim2=2))
+
+
+def test_a_matrix_that_is_not_positive_definite_gives_nan_in_its_own_problem_only():
+    arrow = random_arrow(2, 3, 5, 2)
+    arrow.own[1, 1] -= 1e3 * torch.eye(5)
+    solved = arrow.factor(torch.zeros(2).double()).solve(torch.ones(2, 17).double())
+    assert torch.isfinite(solved[0]).all() and torch.isnan(solved[1]).any()
