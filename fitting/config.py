@@ -82,6 +82,11 @@ class StageConfig(Record):
     iterations: int = Field(default=100, ge=1)
     tolerance: float = Field(default=1e-5, gt=0, description="relative decrease that no longer counts as progress")
     step: float = Field(default=0.1, gt=0, description="Adam's first step, in natural steps")
+    keyframes: int | None = Field(
+        default=None,
+        ge=1,
+        description="of a longer clip, only so many frames take part, and only what is shared is kept",
+    )
     terms: dict[str, dict[str, Any] | None] = Field(default={}, description="changes to terms in this stage")
 
     def blocks(self) -> tuple[str, ...]:

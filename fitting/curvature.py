@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
-from fitting.solvers.arrow import Arrow
 from fitting.problem import Problem, width
+from fitting.solvers.arrow import Arrow
 from fitting.terms import PixelRows, Residuals, Scene, Term, robust_slope
 from fitting.types import Parameters
 
@@ -219,7 +219,7 @@ class PixelJacobian:
 
     own: Float[Tensor, "problems frames points 2 n"]
     shared: Float[Tensor, "problems frames points 2 k"]  # all but the offsets
-    offsets: Float[Tensor, "problems frames points 2 3"] | None  # each moves its own point only
+    offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
 
 
 def differentiate_pixels(problem: Problem, parameters: Parameters, window: slice) -> PixelJacobian:
@@ -240,7 +240,7 @@ def differentiate_pixels(problem: Problem, parameters: Parameters, window: slice
     offsets = None
     if OFFSETS in problem.shared:
         head = posed.rotations[:, :, problem.body.head_joint]
-        offsets = (functional @ head[:, :, None]) * units[OFFSETS]
+        offsets = (functional @ head[:, :, None, :, :2]) * units[OFFSETS]
     return PixelJacobian(columns(problem.local), columns(n for n in problem.shared if n != OFFSETS), offsets)
 
 
@@ -265,7 +265,7 @@ def add_rows(builder: Builder, jacobian: PixelJacobian, rows: PixelRows, weight:
 
 def add_offset_rows(
     builder: Builder,
-    offsets: Float[Tensor, "problems frames points 2 3"],
+    offsets: Float[Tensor, "problems frames points 2 2"],
     own: Tensor,
     shared: Tensor,
     rows: PixelRows,
@@ -277,11 +277,11 @@ def add_offset_rows(
     problems, frames, items = weight.shape
     place, points = builder.shared[OFFSETS], offsets.shape[2]
     n, k = own.shape[-1], shared.shape[-1]
-    blocks = weight.new_zeros(problems, points, points, 3, 3)
+    blocks = weight.new_zeros(problems, points, points, 2, 2)
     ends = [(rows.first, 1.0)] + ([(rows.second, -1.0)] if (rows.second >= 0).any() else [])
     moved = [(at, sign * weight[..., None, None] * offsets[:, :, at]) for at, sign in ends]
-    border = weight.new_zeros(problems, frames, points, n, 3)
-    cross = weight.new_zeros(problems, points, k, 3)
+    border = weight.new_zeros(problems, frames, points, n, 2)
+    cross = weight.new_zeros(problems, points, k, 2)
     for at, G in moved:
         border.index_add_(2, at, own.unflatten(2, (items, 2)).mT @ G)
         if k:

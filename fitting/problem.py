@@ -73,6 +73,21 @@ class Problem:
             self, evidence=evidence, K=self.K[rows], start=pick(self.start, rows), base=pick(self.base, rows)
         )
 
+    def at(self, frames: Tensor) -> Problem:
+        """The same problems with some of their frames only, by number; these no longer follow each other in time."""
+        kept = {
+            name: getattr(self.evidence, name)[:, frames] for name in ("keypoints", "confidence", "subject_px", "seen")
+        }
+        unlinked = self.evidence.seen.new_zeros(self.count, max(len(frames) - 1, 0))
+        evidence = replace(self.evidence, **kept, linked=unlinked)
+
+        def pick_frames(parameters: Parameters) -> Parameters:
+            return Parameters({n: v if v.shape[1] == 1 else v[:, frames] for n, v in parameters.items()})
+
+        return replace(
+            self, evidence=evidence, K=self.K[:, frames], start=pick_frames(self.start), base=pick_frames(self.base)
+        )
+
     def of(self, rows: Tensor) -> Problem:
         """`select`, without a copy where all problems are asked for."""
         return self if len(rows) == self.count else self.select(rows)
@@ -98,11 +113,11 @@ class Problem:
         return Scene(self.body, self.yard_stick, parameters, self.start, posed, pixels, self.evidence)
 
     def points(self, posed: Posed, parameters: Parameters) -> Float[Tensor, "problems frames points 3"]:
-        """Keypoints in the world, each moved by its offset in the head's axes where there are offsets."""
+        """Keypoints in the world, each moved by its offset along the head's x and y axes where there are offsets."""
         if "keypoint_offsets" not in parameters:
             return posed.points
-        head = posed.rotations[:, :, self.body.head_joint]
-        return posed.points + parameters["keypoint_offsets"].unflatten(-1, (-1, 3)) @ head.mT
+        across = posed.rotations[:, :, self.body.head_joint, :, :2]
+        return posed.points + parameters["keypoint_offsets"].unflatten(-1, (-1, 2)) @ across.mT
 
     def camera(self, parameters: Parameters, window: slice = slice(None)) -> Float[Tensor, "problems frames 3 3"]:
         """K of some frames with the focal length's factor."""

@@ -14,7 +14,7 @@ from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, apart_parameters, as_evidence
 from fitting.problem import Problem, pick
-from fitting.solvers import SOLVERS, SolverOptions
+from fitting.solvers import SOLVERS, Minimum, SolverOptions
 from fitting.start import fill_rotations, fill_rows
 from fitting.terms import Terms
 from fitting.types import Block, ConfigError, Parameters, Solution, Stop
@@ -65,9 +65,7 @@ def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple
         total = torch.zeros(chunk.count, dtype=torch.long, device=problem.K.device)
         for number, stage in enumerate(config.stages):
             chunk = prepare(chunk, stage, config.stage_terms(stage))
-            options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
-            minimum = SOLVERS[stage.solver](LeastSquares(chunk), chunk.zero(), options)
-            chunk = replace(chunk, base=chunk.retract(minimum.x))
+            chunk, minimum = run_stage(chunk, stage)
             total += minimum.iterations
             done = first + chunk.count * (number + 1) / len(config.stages)
             progress("fitting", int(done * problem.evidence.seen.shape[1]), count * problem.evidence.seen.shape[1])
@@ -75,6 +73,26 @@ def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple
         iterations.append(total)
         stop.extend(minimum.stop)
     return join(parts), torch.cat(iterations), stop
+
+
+def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum]:
+    """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over."""
+    options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
+    chosen = keyframes(problem, stage.keyframes)
+    part = problem if chosen is None else problem.at(chosen)
+    minimum = SOLVERS[stage.solver](LeastSquares(part), part.zero(), options)
+    moved = part.retract(minimum.x)
+    if chosen is not None:
+        moved = Parameters({block.name: moved[block.name] for block in part.free if block.shared})
+    return replace(problem, base=problem.base.replace(moved)), minimum
+
+
+def keyframes(problem: Problem, count: int | None) -> Tensor | None:
+    """Frames evenly spread over those in which something is seen; None where all take part."""
+    if count is None or problem.frames <= count:
+        return None
+    seen = torch.nonzero(problem.evidence.seen.all(dim=0))[:, 0]
+    return seen[torch.linspace(0, len(seen) - 1, min(count, len(seen))).round().long()]
 
 
 def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
@@ -113,7 +131,7 @@ def nuisance_blocks(problem: Problem) -> tuple[Block, ...]:
     points = len(problem.evidence.points)
     return (
         Block("focal", "vector", 1, shared=True, unit=0.1),  # logarithm of the factor on K's focal length
-        Block("keypoint_offsets", "vector", 3 * points, shared=True, unit=0.001),  # metres, in the head's axes
+        Block("keypoint_offsets", "vector", 2 * points, shared=True, unit=0.001),  # metres, along the head's x and y
     )
 
 

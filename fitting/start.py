@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.camera import camera_to_pixels, fov_to_focal, intrinsics, world_to_camera
+from fitting.camera import camera_to_pixels, fov_to_focal, intrinsics, pixel_rows, world_to_camera
 from fitting.config import CameraConfig
 from fitting.evidence import Case
 from fitting.types import Body, Codes, InputError, Observations, Parameters
@@ -245,7 +245,7 @@ def with_codes(body: Body, parameters: Parameters, codes: Codes | None, seen: Te
         if rows.shape[1] != block.tangent_size:
             raise InputError(
                 f"start of {codes.model!r}: {block.name} has {rows.shape[1]} numbers, "
-                f"{body.name} has {block.tangent_size}: choose the same model, or body.betas / body.expressions to match"
+                f"{body.name} has {block.tangent_size}: choose the same model, or set body.betas / body.expressions"
             )
         if block.kind == "rotation":
             value = fill_rotations(roma.rotvec_to_rotmat(rows.unflatten(1, (block.size, 3))), valid)
@@ -266,9 +266,9 @@ def check_rows(codes: Codes, frames: int) -> None:
         )
 
 
-# MediaPipe's order, without `_neutral`.
+# MediaPipe's order.
 BLENDSHAPES = (
-    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
     "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
     "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
     "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",

@@ -127,7 +127,7 @@ class Observations:
     timestamps: Float[np.ndarray, " frames"] | None = None
     focal_hints: Float[np.ndarray, " frames"] | None = None
     pictures: Pictures | None = None  # None when only landmarks were given
-    blendshapes: Float[np.ndarray, "frames 52"] | None = None  # MediaPipe's, without `_neutral`; NaN rows where unseen
+    blendshapes: Float[np.ndarray, "frames 52"] | None = None  # MediaPipe's, `_neutral` first; NaN where unseen
     head_matrix: Float[np.ndarray, "frames 4 4"] | None = None  # MediaPipe's canonical face (cm, y up) to its camera
     start: Codes | None = None
     truth: Codes | None = None

@@ -9,18 +9,15 @@ import numpy as np
 import pytest
 
 from fitting.layouts import IBUG68, LAYOUTS, MEDIAPIPE105, MEDIAPIPE105_IN_478, MEDIAPIPE478
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-MESH = SHARED / "data/mediapipe/face_model_with_iris.obj"
+from fitting.layouts.persons import longest_lived, persons_in_clip, persons_in_photos
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 
 
 @pytest.fixture(scope="module")
-def canonical_face() -> np.ndarray:
-    if not MESH.exists():
-        pytest.skip(f"{MESH} is not here")
-    rows = [line.split()[1:4] for line in MESH.read_text().splitlines() if line.startswith("v ")]
+def canonical_face(shared: Path) -> np.ndarray:
+    mesh = shared / "mediapipe/face_model_with_iris.obj"
+    rows = [line.split()[1:4] for line in mesh.read_text().splitlines() if line.startswith("v ")]
     return np.array(rows, dtype=float)
 
 
@@ -90,3 +87,26 @@ def test_openings_run_from_the_upper_to_the_lower_point(canonical_face):
         upper, lower = np.array(MEDIAPIPE478.distances[name]).T
         assert (canonical_face[upper, 1] > canonical_face[lower, 1]).all()
         assert np.abs(canonical_face[upper, 0] - canonical_face[lower, 0]).max() < 0.35  # cm: above each other
+
+
+# ------------------------------------------------------------------ who is who
+
+
+def boxes(*lefts: float) -> np.ndarray:
+    return np.array([(x, 0, x + 10, 10) for x in lefts], dtype=float).reshape(-1, 4)
+
+
+def test_photos_are_ordered_from_the_left():
+    rows = persons_in_photos([boxes(50, 0), boxes(), boxes(7)])
+    assert rows.tolist() == [[1, -1, 0], [0, -1, -1]]
+
+
+def test_a_person_survives_a_gap_but_not_a_long_one():
+    frames = [boxes(0, 50), boxes(51, 1), boxes(52), boxes(53), boxes(3, 54)]
+    assert persons_in_clip(frames).tolist() == [[0, 1, -1, -1, 0], [1, 0, 0, 0, 1]]
+    assert len(persons_in_clip(frames, max_gap=1)) == 3
+
+
+def test_the_longest_lived_keep_their_order():
+    rows = np.array([[0, -1, -1], [0, 0, -1], [0, 0, 0]])
+    assert longest_lived(rows, 2).tolist() == rows[1:].tolist() and len(longest_lived(rows, 9)) == 3

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -40,6 +40,7 @@ class Proposal:
     head_matrix: Float[np.ndarray, "4 4"] | None = None
 
 
+@runtime_checkable
 class Backend(Protocol):
     def propose(self, image: Image, thorough: bool) -> list[Proposal]:
         """`thorough`: small faces are worth some time."""
@@ -171,12 +172,12 @@ def _mediapipe() -> ModuleType:
     return mediapipe
 
 
-def _full_range(mediapipe: ModuleType, min_confidence: float):
+def _full_range(mediapipe: ModuleType, min_confidence: float) -> Any:
     """BlazeFace for faces up to 5 m away: it finds what FaceMesh's own short-range detector (2 m) does not."""
     return mediapipe.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=min_confidence)
 
 
-def _found_boxes(finder, image: Image) -> list[Float[np.ndarray, " 4"]]:
+def _found_boxes(finder: Any, image: Image) -> list[Float[np.ndarray, " 4"]]:
     with quiet():
         found = finder.process(np.ascontiguousarray(image)).detections or []
     height, width = image.shape[:2]
@@ -185,7 +186,11 @@ def _found_boxes(finder, image: Image) -> list[Float[np.ndarray, " 4"]]:
     return [np.array(c) * (width, height, width, height) - 0.5 for c in corners]
 
 
-def _pixels(landmarks, image: Image) -> Float[np.ndarray, "478 2"]:
-    """MediaPipe counts from the picture's edge, 0..1: half a pixel before the centre of the first."""
+def _pixels(landmarks: Any, image: Image) -> Float[np.ndarray, "478 2"]:
+    """MediaPipe's fractions count from the picture's edge, half a pixel before the centre of the first.
+
+    Measured on the crops of `looks.py` (256 pixels) by mirroring them: 0.37 pixels, not 0.5; the 0.13 are 0.1 % of the
+    face's extent.
+    """
     height, width = image.shape[:2]
     return np.array([(p.x * width, p.y * height) for p in landmarks]) - 0.5

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from fitting.detectors.backends import Backend, Image, Mesh
 from fitting.layouts import MEDIAPIPE478
@@ -31,8 +31,9 @@ class Look:
     mirrored: bool = False
 
 
+# As many mirrored as not, so that what the network does otherwise on the right than on the left cancels. Scatter on
+# photographs moved by known motions, in % of the eye distance: 1 look 0.43, 2 0.29, 3 0.25, 4 0.21, 5 0.19.
 LOOKS = (
-    Look(1.8),
     Look(1.7, 4.0, (0.03, 0.02), mirrored=True),
     Look(1.9, -4.0, (-0.03, 0.02)),
     Look(2.0, 2.0, (0.02, -0.03), mirrored=True),
@@ -79,19 +80,21 @@ def follow(
     image: Image, points: Float[np.ndarray, "478 2"], backend: Backend, looks: tuple[Look, ...] = LOOKS
 ) -> Face | None:
     """The face that lay at `points` a moment ago, or None where a look does not find it."""
-    again = _look(image, around_face(points, LOOKS[0]), backend)
+    again = _look(image, around_face(points, Look()), backend)
     if again is None:
         return None
-    seen = [_look(image, around_face(again.points, look), backend) for look in looks]
-    if not all(seen):
+    found = (_look(image, around_face(again.points, look), backend) for look in looks)
+    seen = [mesh for mesh in found if mesh]
+    if len(seen) < len(looks):
         return None
     points = np.mean([mesh.points for mesh in seen], axis=0)
     distances = np.linalg.norm([mesh.points - points for mesh in seen], axis=-1)
-    straight = [m.blendshapes for m, look in zip(seen, looks, strict=True) if not look.mirrored]
+    scores = [m.blendshapes for m, look in zip(seen, looks, strict=True) if not look.mirrored]
+    straight = [s for s in scores if s is not None]
     return Face(
         points,
         spread=float(np.sqrt((distances**2).mean()) / np.ptp(points, axis=0).max()),
-        blendshapes=None if straight[0] is None else np.mean(straight, axis=0),
+        blendshapes=np.mean(straight, axis=0) if straight else None,
     )
 
 
@@ -106,13 +109,13 @@ def turned(points: Float[np.ndarray, "478 2"]) -> float:
     return float(np.degrees(np.arctan(aside * 8.9 / 4.4)))
 
 
-def cut(image: Image, square: _Square) -> Image:
-    """(256, 256, 3). Large crops are averaged down first, or fine texture would turn to noise; black outside."""
+def cut(image: Image, square: _Square) -> UInt8[np.ndarray, "256 256 3"]:
+    """Large crops are averaged down first, or fine texture would turn to noise; black outside."""
     from PIL import Image as Pillow
 
     corners = square.to_picture(np.array([[0, 0], [0, _CROP], [_CROP, 0], [_CROP, _CROP]]) - 0.5)
     left, top = np.clip(np.floor(corners.min(axis=0)) - 2, 0, None).astype(int)
-    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 3
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 3, 0, None).astype(int)
     part = image[top:bottom, left:right]
     if not part.size:
         return np.zeros((_CROP, _CROP, 3), dtype=np.uint8)

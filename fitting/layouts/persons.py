@@ -30,7 +30,7 @@ def overlaps(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[
     return shared / np.maximum(areas - shared, 1e-12)
 
 
-def persons_in_photos(boxes: Sequence[Float[np.ndarray, "faces 4"]]) -> Int[np.ndarray, "persons frames"]:
+def persons_in_photos(boxes: Sequence[Float[np.ndarray, "_ 4"]]) -> Int[np.ndarray, "persons frames"]:
     """Unrelated photos: person k of a photo is its k-th face from the left."""
     rows = np.full((max((len(b) for b in boxes), default=0), len(boxes)), -1)
     for frame, found in enumerate(boxes):
@@ -46,9 +46,7 @@ class _Track:
     indices: dict[int, int] = field(default_factory=dict)  # frame -> box of that frame
 
 
-def persons_in_clip(
-    boxes: Sequence[Float[np.ndarray, "faces 4"]], max_gap: int = 60
-) -> Int[np.ndarray, "persons frames"]:
+def persons_in_clip(boxes: Sequence[Float[np.ndarray, "_ 4"]], max_gap: int = 60) -> Int[np.ndarray, "persons frames"]:
     """A clip: a face is the person whose last box it overlaps most; nobody's face begins a new person.
 
     A person unseen for more than `max_gap` frames is over. Persons come from left to right by their median place.
@@ -72,7 +70,7 @@ def longest_lived(rows: Int[np.ndarray, "persons frames"], count: int) -> Int[np
 
 
 def gather(
-    rows: Int[np.ndarray, "persons frames"], frames: Sequence[Float[np.ndarray, "faces ..."]], rest: tuple[int, ...]
+    rows: Int[np.ndarray, "persons frames"], frames: Sequence[Float[np.ndarray, "_ ..."] | list], rest: tuple[int, ...]
 ) -> Float[np.ndarray, "persons frames ..."]:
     """Of what every frame holds of its faces, each of shape `rest`, what is each person's; NaN where unseen."""
     out = np.full((*rows.shape, *rest), np.nan)
@@ -94,7 +92,7 @@ def _matches(alive: list[_Track], found: Float[np.ndarray, "faces 4"]) -> list[t
     return pairs
 
 
-def _table(tracks: list[_Track], boxes: Sequence[Float[np.ndarray, "faces 4"]]) -> Int[np.ndarray, "persons frames"]:
+def _table(tracks: list[_Track], boxes: Sequence[Float[np.ndarray, "_ 4"]]) -> Int[np.ndarray, "persons frames"]:
     def place(track: _Track) -> float:
         return float(np.median([boxes[f][i, 0] + boxes[f][i, 2] for f, i in track.indices.items()]))
 

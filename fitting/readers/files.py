@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +13,12 @@ from fitting.types import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif"})
+
+# What numpy and zipfile raise on bytes that are not, or no longer, what they read.
+DAMAGED_ARRAY = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, OverflowError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def natural_key(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
@@ -31,6 +40,12 @@ def frame_numbers(stems: Iterable[str]) -> list[int] | None:
     if not matches or any(m is None for m in matches) or len({m[1] for m in matches if m}) > 1:
         return None
     return [int(m[2]) for m in matches if m]
+
+
+def counts_on(stems: Iterable[str]) -> bool:
+    """Whether there are several, numbered one after the other: the frames of a clip."""
+    numbers = frame_numbers(stems)
+    return numbers is not None and len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def unique_names(paths: list[Path]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fitting.readers.files import IMAGE_SUFFIXES, files_in, frame_numbers
+from fitting.readers.files import IMAGE_SUFFIXES, counts_on, files_in
 from fitting.readers.image import ImageFiles, from_files
 from fitting.readers.options import ReadOptions
 from fitting.types import InputError
@@ -35,11 +35,7 @@ def read(path: Path, options: ReadOptions) -> ImageFiles:
 def _is_clip(photos: ImageFiles, options: ReadOptions) -> bool:
     if options.sequence != "auto":
         return options.sequence == "clip"
-    numbers = frame_numbers(p.stem for p in photos.paths)
-    if numbers is None or len(numbers) < 2:
-        return False
-    counts_on = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    return counts_on and bool((photos.image_sizes == photos.image_sizes[0]).all())
+    return counts_on(p.stem for p in photos.paths) and bool((photos.image_sizes == photos.image_sizes[0]).all())
 
 
 def _contents(folder: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fitting.layouts import IBUG68
-from fitting.readers.files import IMAGE_SUFFIXES, files_in, frame_numbers
+from fitting.readers.files import IMAGE_SUFFIXES, counts_on, files_in, frame_numbers
 from fitting.readers.image_folder import read as read_images
 from fitting.readers.landmarks import Landmarks, observe, open_pictures
 from fitting.readers.options import ReadOptions
@@ -31,8 +31,7 @@ def read(path: Path, options: ReadOptions) -> list[Observations]:
     rows = _rows(path, files, names)
     points = np.full((1, len(names), 68, 2), np.nan)
     points[0, rows] = [parse(file) for file in files]
-    counted = frame_numbers(names) is not None and len(names) > 1
-    found = Landmarks(IBUG68, points, np.ones((1, len(names))), is_clip=counted, names=names)
+    found = Landmarks(IBUG68, points, np.ones((1, len(names))), is_clip=counts_on(names), names=names)
     return observe(path, found, options, pictures)
 
 
@@ -65,7 +64,9 @@ def _row_names(files: list[Path], options: ReadOptions) -> tuple[str, ...]:
     if high - low + 1 > 2 * len(numbers):  # photos that happen to end in numbers
         return stems
     named = dict(zip(numbers, stems, strict=True))
-    return tuple(named.get(k, f"missing_{k:06d}") for k in range(low, high + 1))
+    prefix = named[low].rstrip("0123456789")  # in the style of the first: 'frame_0007'
+    digits = len(named[low]) - len(prefix)
+    return tuple(named.get(k, f"{prefix}{k:0{digits}d}") for k in range(low, high + 1))
 
 
 def _rows(path: Path, files: list[Path], names: tuple[str, ...]) -> list[int]:

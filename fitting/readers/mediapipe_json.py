@@ -74,8 +74,10 @@ def _content(path: Path) -> dict[str, Any]:
     return head
 
 
-def _frames(path: Path, frames: list, options: ReadOptions) -> list[Float[np.ndarray, "faces 478 2"]]:
+def _frames(path: Path, frames: list, options: ReadOptions) -> list[Float[np.ndarray, "_ 478 2"]]:
     """Whatever lists were left out are put back."""
+    if any(frame is not None and not isinstance(frame, (list, dict)) for frame in frames):
+        raise InputError(f"{with_size(path)}: expected frames of faces of points, found {str(frames)[:60]}")
     depth = max(_depth(frame) for frame in frames)
     if depth == 0:  # one face
         frames = [[frames]]

@@ -7,8 +7,6 @@ picture; optional `image_size` (width, height), `fps`, `timestamps` (frames,), `
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import numpy as np
 
 from fitting.layouts import MEDIAPIPE478
 from fitting.layouts.persons import gather
-from fitting.readers.files import require_content, with_size
+from fitting.readers.files import DAMAGED_ARRAY, require_content, with_size
 from fitting.readers.landmarks import Landmarks, observe
 from fitting.readers.mediapipe_rows import are_frames, person_rows, require_normalised
 from fitting.readers.options import ReadOptions
@@ -60,7 +58,7 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
             if "landmarks" not in archive.files:
                 raise InputError(f"{with_size(path)}: expected an array `landmarks`, found {archive.files}")
             return {name: archive[name] for name in ("landmarks", *_OPTIONAL) if name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+    except DAMAGED_ARRAY as error:
         raise InputError(f"{with_size(path)}: not a readable .npz archive: {error}") from error
 
 

@@ -25,7 +25,7 @@ def are_frames(rows: Sequence[Float[np.ndarray, "478 2"]], options: ReadOptions)
     return len(shared) > 0 and float(np.median(shared)) > 0.3
 
 
-def person_rows(frames: Sequence[Float[np.ndarray, "faces 478 2"]], is_clip: bool) -> Int[np.ndarray, "persons frames"]:
+def person_rows(frames: Sequence[Float[np.ndarray, "_ 478 2"]], is_clip: bool) -> Int[np.ndarray, "persons frames"]:
     """Which face of each frame is each person, -1 = unseen. Faces without any finite point are nobody's."""
     seen = [np.flatnonzero(np.isfinite(faces).all(axis=-1).any(axis=-1)) for faces in frames]
     boxes = [
@@ -39,7 +39,7 @@ def person_rows(frames: Sequence[Float[np.ndarray, "faces 478 2"]], is_clip: boo
     return rows
 
 
-def require_normalised(path: Path, frames: Sequence[Float[np.ndarray, "faces 478 2"]]) -> None:
+def require_normalised(path: Path, frames: Sequence[Float[np.ndarray, "_ 478 2"]]) -> None:
     """Raises InputError for pixels: MediaPipe's own x and y are fractions of the picture."""
     highest = max((np.nanmax(np.abs(f), initial=0.0) for f in frames if f.size), default=0.0)
     if highest > 8:

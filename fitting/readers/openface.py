@@ -29,15 +29,15 @@ def accepts(path: Path) -> bool:
 def read(path: Path, options: ReadOptions) -> list[Observations]:
     """One record per face_id, left to right; a frame without a line or without success has confidence 0."""
     columns = _columns(path)
-    rows, faces = _frame_rows(path, columns), _column(path, columns, "face_id", 0).astype(int)
+    rows, faces = _frame_rows(path, columns), _column(path, columns, "face_id", 0.0).astype(int)
     ids, persons = np.unique(faces, return_inverse=True)
-    frames = rows.max() + 1
+    frames = int(rows.max()) + 1
     points = np.full((len(ids), frames, 68, 2), np.nan)
     points[persons, rows] = np.stack([_matrix(path, columns, _X), _matrix(path, columns, _Y)], axis=-1)
     confidence = np.zeros((len(ids), frames))
-    confidence[persons, rows] = _column(path, columns, "confidence", 1) * (_column(path, columns, "success", 1) > 0)
+    confidence[persons, rows] = _column(path, columns, "confidence", 1.0) * (_column(path, columns, "success", 1.0) > 0)
     order = np.argsort([np.nanmedian(p[..., 0]) if np.isfinite(p).any() else np.inf for p in points], kind="stable")
-    times = _timestamps(rows, _column(path, columns, "timestamp", 0), frames)
+    times = _timestamps(rows, _column(path, columns, "timestamp", 0.0), frames)
     found = Landmarks(
         IBUG68,
         points[order],
@@ -84,7 +84,7 @@ def _frame_rows(path: Path, columns: dict[str, list[str]]) -> Int[np.ndarray, " 
     """0-based rows: frame - 1, or the frame itself in files that count from 0."""
     if "frame" not in columns:
         return np.arange(len(columns[_X[0]]))
-    frame = _column(path, columns, "frame", 1)
+    frame = _column(path, columns, "frame", 1.0)
     if not np.isfinite(frame).all() or frame.min() < 0:
         raise InputError(f"{with_size(path)}: expected frame numbers from 1, found {columns['frame'][0]!r} and others")
     return frame.astype(int) - (0 if frame.min() == 0 else 1)

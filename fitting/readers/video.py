@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -47,10 +47,11 @@ def read(path: Path, options: ReadOptions) -> VideoFile:
 
     Raises InputError where nothing decodes, DependencyError without PyAV.
     """
-    rate, times, sizes = None, [], []
+    times: list[float | None] = []
+    sizes = []
     for frame in _decode(require_content(path)):
         sizes.append(_upright_size(frame))
-        times.append(None if frame.pts is None else float(frame.pts * frame.time_base))
+        times.append(frame.time)
     if not times:
         raise InputError(f"{with_size(path)}: no frame of this video decodes; play it in a viewer, or convert it again")
     rate = options.fps or _rate(path)
@@ -72,7 +73,9 @@ def _decode(path: Path) -> Iterator[VideoFrame]:
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:
-        raise InputError(f"{with_size(path)}: not a readable video: {error}; play it, or copy it again") from error
+        raise InputError(
+            f"{with_size(path)}: not a readable video: {error.strerror}; play it, or copy it again"
+        ) from error
     with container:
         if not container.streams.video:
             raise InputError(f"{with_size(path)}: found no video track, only {len(container.streams)} other(s)")
@@ -84,14 +87,14 @@ def _decode(path: Path) -> Iterator[VideoFrame]:
                 continue
 
 
-def _packets(container, av) -> Iterator:
+def _packets(container: Any, av: Any) -> Iterator[Any]:
     try:
         yield from container.demux(video=0)
     except av.FFmpegError:  # the file ends within a packet
         return
 
 
-def _pyav():
+def _pyav() -> Any:
     try:
         import av
     except ImportError as error:
@@ -110,7 +113,8 @@ def _rate(path: Path) -> float | None:
 
 def _filled(times: list[float | None], rate: float | None) -> Float[np.ndarray, " frames"]:
     """Seconds; a frame without a time comes one frame after the one before it."""
-    step, filled = 1 / (rate or 25.0), []
+    step = 1 / (rate or 25.0)
+    filled: list[float] = []
     for time in times:
         after = filled[-1] + step if filled else 0.0
         filled.append(after if time is None else time)

@@ -57,7 +57,7 @@ class Offsets(Term):
     def residuals(self, scene: Scene) -> Residuals | None:
         if "keypoint_offsets" not in scene.coordinates:
             return None
-        return Residuals(scene.coordinates["keypoint_offsets"].unflatten(-1, (-1, 3)) / scene.yard_stick)
+        return Residuals(scene.coordinates["keypoint_offsets"].unflatten(-1, (-1, 2)) / scene.yard_stick)
 
 
 class Expression(Term):
