@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(words: list[str]) -> int:
-    from fitting import pipeline
+    from fitting import pipeline, places
     from fitting.config import FitConfig
 
     recipe, overrides = split_words(words)
     path = Path(recipe)
-    if not path.is_file() and (pipeline.recipe_folder() / path.name).is_file() and len(path.parts) <= 2:
-        path = pipeline.recipe_folder() / path.name
+    if not path.is_file() and (places.recipes() / path.name).is_file() and len(path.parts) <= 2:
+        path = places.recipes() / path.name
     config = FitConfig.load(path, overrides)
     bar = ProgressBar(quiet=config.quiet)
     began = time.perf_counter()

@@ -15,7 +15,7 @@ from fitting.evidence import bind
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 from fitting.solve import solve
 from fitting.truth import compare
-from fitting.types import Body, ConfigError, Observations, Solution
+from fitting.types import Body, ConfigError, DependencyError, Observations, Pictures, Solution
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -52,10 +52,21 @@ def observe(config: FitConfig, body: Body, progress: Progress = lambda *_: None)
             min_confidence=config.detector.min_confidence,
             progress=lambda done, count: progress("detecting", done, count),
         )
-        found = detectors.detect(found, options)
+        found = detect(found, options, config.input)
     if config.detector.points == "mediapipe105":
         found = [only_105(person) for person in found]
     return [with_start(person, config.start) for person in found[: config.detector.max_persons]]
+
+
+def detect(pictures: Pictures, options: detectors.DetectorOptions, source: str) -> list[Observations]:
+    """The detector's findings; for a sample photograph, those that come with it where the detector has no models."""
+    try:
+        return detectors.detect(pictures, options)
+    except DependencyError:
+        shipped = readers.shipped_landmarks(source, pictures)
+        if shipped is None:
+            raise
+        return shipped
 
 
 def with_start(observations: Observations, named: str | None) -> Observations:
@@ -99,9 +110,3 @@ def check_outputs(config: FitConfig) -> None:
     unknown = [name for name in config.outputs if name not in writers.WRITERS]
     if unknown:
         raise ConfigError(f"unknown output {unknown[0]!r}: choose from {', '.join(writers.WRITERS)}")
-
-
-def recipe_folder() -> Path:
-    """Where the shipped recipes are: beside the package in a checkout, inside it when installed."""
-    beside = Path(__file__).resolve().parents[1] / "cfg_files"
-    return beside if beside.is_dir() else Path(__file__).resolve().parent / "recipes"

@@ -13,7 +13,8 @@ from fitting.config import CameraConfig
 from fitting.evidence import Case
 from fitting.types import Body, Codes, InputError, Observations, Parameters
 
-ALIGN_ITERATIONS = 20
+FIRST_ITERATIONS, LAST_ITERATIONS = 8, 15  # of all candidates, of the best one
+ALIGN_AT_ONCE = 256  # frames in memory together
 
 
 def camera_matrices(observations: Observations, camera: CameraConfig) -> Float[np.ndarray, "frames 3 3"]:
@@ -95,6 +96,17 @@ def align(
     Several starts are refined side by side and the best is kept: the scaled-orthographic solution, frontal, turned by
     50 degrees to either side and nodding, and the hint. A frame with fewer than four points keeps the frontal one.
     """
+    parts = []
+    for first in range(0, len(keypoints), ALIGN_AT_ONCE):
+        rows = slice(first, first + ALIGN_AT_ONCE)
+        parts.append(align_some(points, keypoints[rows], weights[rows], K[rows], None if hint is None else hint[rows]))
+    return torch.cat([rotation for rotation, _ in parts]), torch.cat([place for _, place in parts])
+
+
+def align_some(
+    points: Tensor, keypoints: Tensor, weights: Tensor, K: Tensor, hint: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`align` for as many frames as are in memory together."""
     frames = len(keypoints)
     weights = weights * (torch.isfinite(keypoints).all(dim=-1))
     keypoints = torch.where(weights[..., None] > 0, keypoints, torch.zeros_like(keypoints))
@@ -110,10 +122,10 @@ def align(
     rotation = torch.cat(starts)
     tile = [t.repeat(count, *[1] * (t.ndim - 1)) for t in (keypoints, weights, K)]
     place = initial_place(points, rotation, *tile)
-    rotation, place, cost = refine(points, rotation, place, *tile)
+    rotation, place, cost = refine(points, rotation, place, *tile, iterations=FIRST_ITERATIONS)
     best = cost.unflatten(0, (count, frames)).argmin(dim=0)
     index = best * frames + torch.arange(frames, device=best.device)
-    return rotation[index], place[index]
+    return refine(points, rotation[index], place[index], keypoints, weights, K, LAST_ITERATIONS)[:2]
 
 
 def scaled_orthographic(points: Tensor, keypoints: Tensor, weights: Tensor, K: Tensor) -> Float[Tensor, "frames 3 3"]:
@@ -150,7 +162,7 @@ def initial_place(points: Tensor, rotation: Tensor, keypoints: Tensor, weights: 
 
 
 def refine(
-    points: Tensor, rotation: Tensor, place: Tensor, keypoints: Tensor, weights: Tensor, K: Tensor
+    points: Tensor, rotation: Tensor, place: Tensor, keypoints: Tensor, weights: Tensor, K: Tensor, iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Levenberg-Marquardt on the six rigid unknowns, Huber at 3 % of the keypoints' extent; returns the cost too."""
     extent = (weights[..., None] * (keypoints - keypoints.mean(dim=1, keepdim=True))).norm(dim=-1).amax(dim=1)
@@ -166,11 +178,11 @@ def refine(
 
     damping = torch.full((len(rotation), 1, 1), 1e-3).to(points)
     turned, error, state = measure(rotation, place)
-    for _ in range(ALIGN_ITERATIONS):
+    for _ in range(iterations):
         J = rigid_jacobian(turned, place, K)
-        w = state[1]
-        normal = torch.einsum("fn,fndi,fndj->fij", w, J, J)
-        gradient = torch.einsum("fn,fndi,fnd->fi", w, J, error)
+        weighted = (J * state[1][..., None, None]).flatten(1, 2).mT
+        normal = weighted @ J.flatten(1, 2)
+        gradient = (weighted @ error.flatten(1)[..., None])[..., 0]
         scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12)
         step = -torch.linalg.solve(normal + damping * torch.diag_embed(scale), gradient)
         trial = (roma.rotvec_to_rotmat(step[:, :3]) @ rotation, place + step[:, 3:])

@@ -8,7 +8,7 @@ import torch
 
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
 from fitting.evidence import Case, bind, embedded_points
-from fitting.types import Codes, Observations, Parameters
+from fitting.types import Observations, Parameters
 
 FLOAT64 = torch.zeros(0, dtype=torch.float64)
 SIZE, FOCAL = (640, 480), 700.0
@@ -26,9 +26,9 @@ def placed(body, degrees, place=(0.02, -0.01, -0.8)) -> Parameters:
     return body.neutral(1, frames).replace({"global_orient": rotations(degrees), "transl": transl})
 
 
-def seen(body, parameters: Parameters, is_clip: bool = False, start: Codes | None = None) -> Observations:
+def seen(body, parameters: Parameters, is_clip: bool = False, layout: str = "mediapipe478") -> Observations:
     """Noise-free keypoints of every frame of one problem, under a camera of FOCAL pixels."""
-    embedding = body.embeddings["mediapipe478"]
+    embedding = body.embeddings[layout]
     frames = parameters["transl"].shape[1]
     K = torch.as_tensor(intrinsics(FOCAL, SIZE)).expand(frames, 3, 3)
     points = body.restrict(embedding).pose(parameters).points[0]
@@ -44,7 +44,6 @@ def seen(body, parameters: Parameters, is_clip: bool = False, start: Codes | Non
         names=tuple(f"{k:03d}" for k in range(frames)),
         image_sizes=np.tile(SIZE, (frames, 1)),
         is_clip=is_clip,
-        start=start,
     )
 
 

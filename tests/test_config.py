@@ -181,13 +181,14 @@ def test_words_for_blocks_and_their_names(open_head):
 
 
 def test_a_stage_changes_terms_for_itself_only(tmp_path):
+    changes = {"keypoints": {"sigma": 0.1}, "shape": None, "jaw": {"sigma": 1.0}}
     tree = {
         **SMALL,
         "stages": [
-            {"name": "a", "free": ["rotation"], "terms": {"keypoints": {"sigma": 0.1}, "shape": None, "jaw": {"sigma": 1.0}}},
+            {"name": "a", "free": ["rotation"], "terms": changes},
             {"name": "b", "free": ["rotation"]},
         ],
-    }  # fmt: skip
+    }
     config = FitConfig.load(recipe(tmp_path, tree))
     first, second = (config.stage_terms(stage) for stage in config.stages)
     assert first.keypoints.sigma == 0.1 and first.keypoints.groups == {"lips": 1.4}

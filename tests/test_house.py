@@ -10,13 +10,14 @@ ROOT = Path(__file__).resolve().parents[1] / "fitting"
 # A room may import itself and what stands in its list; what is not named here does not exist.
 ALLOWED = {
     "camera": set(),
+    "places": set(),
     "types": {"camera"},
     "layouts": {"types", "camera"},
     "terms": {"layouts", "types", "camera"},
     "solvers": {"types"},
-    "readers": {"layouts", "types", "camera"},
+    "readers": {"layouts", "places", "types", "camera"},
     "detectors": {"layouts", "types", "camera"},
-    "bodies": {"layouts", "types", "camera"},
+    "bodies": {"layouts", "places", "types", "camera"},
     "render": {"types", "camera"},
     "writers": {"render", "types", "camera"},
     "config": {"terms", "types"},
@@ -31,7 +32,7 @@ ALLOWED = {
         "bodies", "config", "detectors", "evidence", "layouts", "readers", "samples", "solve", "start", "truth", "types",
         "writers",
     },
-    "cli": {"config", "pipeline", "types"},
+    "cli": {"config", "pipeline", "places", "types"},
 }  # fmt: skip
 
 # Making the open models renders and detects: it is a workshop beside the house, nothing of the house imports it.

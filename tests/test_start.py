@@ -146,7 +146,8 @@ def test_rotations_are_filled_along_the_geodesic():
     known = torch.tensor([True, False, False, False, True])
     filled = fill_rotations(turned[:, None], known)[:, 0]
     expected = roma.rotvec_to_rotmat(
-        torch.deg2rad(torch.tensor([170.0, 175, 180, 185, 190]).double())[:, None] * torch.tensor([0.0, 1.0, 0.0]).double()
+        torch.deg2rad(torch.tensor([170.0, 175, 180, 185, 190]).double())[:, None]
+        * torch.tensor([0.0, 1.0, 0.0]).double()
     )
     assert degrees_apart(filled, expected).max() < 1e-4
     unbroken = fill_rotations(turned[:, None], torch.ones(5, dtype=torch.bool))[:, 0]
@@ -204,9 +205,9 @@ def test_blendshapes_become_actions_and_an_open_jaw(head, poses):
     assert roma.rotmat_to_rotvec(found["jaw_pose"])[0, 0, 0, 0] > 0.2
 
 
-def test_blendshapes_are_mediapipes_and_without_the_neutral_one():
-    """51 are named by ARKit besides the tongue; MediaPipe has no tongue and one `_neutral`."""
-    assert len(BLENDSHAPES) == len(set(BLENDSHAPES)) and "_neutral" not in BLENDSHAPES
+def test_blendshapes_are_mediapipes():
+    """52, the first of which is the face at rest; MediaPipe has no tongue, ARKit no rest."""
+    assert len(BLENDSHAPES) == len(set(BLENDSHAPES)) == 52 and BLENDSHAPES[0] == "_neutral"
 
 
 def focal(observations, **camera):
@@ -218,7 +219,9 @@ def test_the_camera_is_what_is_known_best(head, poses):
     _, observations = poses
     frames = len(observations)
     with_exif = replace(observations, focal_hints=np.full(frames, 432.0))
-    with_start = replace(with_exif, start=Codes({}, "x", np.ones(frames, dtype=bool), np.tile(np.eye(3), (frames, 1, 1))))
+    with_start = replace(
+        with_exif, start=Codes({}, "x", np.ones(frames, dtype=bool), np.tile(np.eye(3), (frames, 1, 1)))
+    )
     everything = {"focal": 900.0, "fov": 60.0, "focal_factor": 2.0}
     assert focal(with_start, **everything) == 900
     assert focal(with_start, fov=60.0) == pytest.approx(fov_to_focal(60.0, max(SIZE)))

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fitting import places
 from fitting.bodies.body import SkinnedBody
 from fitting.bodies.flame import flame_body
 from fitting.bodies.flame_embeddings import open_embeddings, read_embeddings
 from fitting.bodies.flame_files import read_flame
 from fitting.bodies.flame_shelf import find_model
 
-__all__ = ["SkinnedBody", "load", "shelf"]
-
-
-def shelf() -> Path:
-    """The folder of model files: beside the package in a checkout, inside it when installed."""
-    beside = Path(__file__).resolve().parents[2] / "models"
-    return beside if (beside / "open_head.npz").is_file() else Path(__file__).resolve().parents[1] / "shelf"
+__all__ = ["SkinnedBody", "load"]
 
 
 def load(
@@ -32,7 +27,7 @@ def load(
     `embedding` is a landmark embedding file or a folder of them; by default those inside or beside the model file.
     Raises ModelError when a file is missing, damaged, hostile, or smaller than what is asked for.
     """
-    path = find_model(folder or shelf(), model, gender)
+    path = find_model(folder or places.models(), model, gender)
     arrays = read_flame(path)
     if embedding is None and "mediapipe478_points" in arrays.extras:
         found = open_embeddings(arrays.extras)

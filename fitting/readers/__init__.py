@@ -24,6 +24,7 @@ from fitting.readers import (
 from fitting.readers.files import require_content
 from fitting.readers.options import ReadOptions
 from fitting.readers.params import read_codes
+from fitting.readers.sample import shipped_landmarks
 from fitting.types import InputError, Observations, Pictures
 
 READERS = (
@@ -39,7 +40,7 @@ READERS = (
     image_folder,  # takes any folder: last
 )
 
-__all__ = ["READERS", "ReadOptions", "read", "read_codes"]
+__all__ = ["READERS", "ReadOptions", "read", "read_codes", "shipped_landmarks"]
 
 
 def read(source: str | Path, options: ReadOptions | None = None) -> Pictures | list[Observations]:

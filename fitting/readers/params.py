@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.readers.files import require_content
+from fitting.readers.files import DAMAGED_ARRAY, require_content
 from fitting.types import Codes, InputError
 
 # Arrays of params.npz that are not blocks of parameters.
@@ -19,7 +19,7 @@ def read_codes(path: Path) -> Codes:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError) as error:
+    except DAMAGED_ARRAY as error:
         raise InputError(f"start {path}: not a readable params.npz ({error})") from error
     missing = [name for name in ("model", "valid", "transl") if name not in arrays]
     if missing:
