@@ -35,7 +35,7 @@ class BodyConfig(Record):
 
     model: str = Field(default="open_head", description="open_head, flame, or a model file")
     folder: Path | None = Field(default=None, description="the shelf of model files; default: models/ of the project")
-    gender: Literal["neutral", "male", "female"] = "neutral"
+    gender: Literal["neutral", "male", "female"] = Field(default="neutral", description="which of FLAME's files")
     betas: int | None = Field(default=100, ge=1, description="identity coefficients; null: all of the model")
     expressions: int | None = Field(default=None, ge=1, description="expression coefficients; null: all")
     embedding: Path | None = Field(
@@ -48,7 +48,7 @@ class CameraConfig(Record):
 
     focal: float | None = Field(default=None, gt=0, description="pixels")
     fov: float | None = Field(default=None, gt=0, lt=180, description="degrees over the longer side")
-    use_exif: bool = True
+    use_exif: bool = Field(default=True, description="believe the focal length that a photo states")
     focal_factor: float = Field(default=1.2, gt=0, description="focal length in units of the longer side")
     principal: tuple[float, float] | None = Field(default=None, description="pixels; default: the middle")
 
@@ -56,30 +56,34 @@ class CameraConfig(Record):
 class ReadConfig(Record):
     """How the input is to be understood."""
 
-    sequence: Literal["auto", "clip", "photos"] = "auto"
+    sequence: Literal["auto", "clip", "photos"] = Field(
+        default="auto", description="whether frames follow each other in time and show the same people"
+    )
     image_size: tuple[int, int] | None = Field(default=None, description="width, height, where landmarks come without")
-    fps: float | None = Field(default=None, gt=0)
+    fps: float | None = Field(default=None, gt=0, description="frames per second, where the input does not say it")
     pictures: Path | None = Field(default=None, description="the pictures that belong to a landmark file")
 
 
 class DetectorConfig(Record):
     """How people are found."""
 
-    max_persons: int = Field(default=5, ge=1)
+    max_persons: int = Field(default=5, ge=1, description="a photo's largest faces, a clip's longest-lived")
     task_file: Path | None = Field(
         default=None, description="a MediaPipe .task bundle; default: the models in its wheel"
     )
-    min_confidence: float = Field(default=0.5, ge=0, le=1)
-    points: Literal["all", "mediapipe105"] = "all"
+    min_confidence: float = Field(default=0.5, ge=0, le=1, description="what MediaPipe must be sure of")
+    points: Literal["all", "mediapipe105"] = Field(
+        default="all", description="mediapipe105: only those that FLAME's MediaPipe embedding has"
+    )
 
 
 class StageConfig(Record):
     """One stage: which blocks move, with which solver, and what it believes differently from the rest."""
 
-    name: str
-    free: tuple[str, ...] = Field(min_length=1)
-    solver: Literal["adam", "lbfgs", "lm"] = "lm"
-    iterations: int = Field(default=100, ge=1)
+    name: str = Field(description="for messages")
+    free: tuple[str, ...] = Field(min_length=1, description="blocks that move; the words below the table serve as well")
+    solver: Literal["adam", "lbfgs", "lm"] = Field(default="lm", description="docs/solvers.md")
+    iterations: int = Field(default=100, ge=1, description="at most so many")
     tolerance: float = Field(default=1e-5, gt=0, description="relative decrease that no longer counts as progress")
     step: float = Field(default=0.1, gt=0, description="Adam's first step, in natural steps")
     keyframes: int | None = Field(
@@ -97,14 +101,18 @@ class StageConfig(Record):
 class FitConfig(Record):
     """Everything a run depends on."""
 
-    input: str = "sample:grace_hopper"
+    input: str = Field(
+        default="sample:grace_hopper", description="image, folder, video, landmark file or sample: docs/formats.md"
+    )
     output: Path | None = Field(default=None, description="folder; default: out/<name of the input>")
-    outputs: tuple[str, ...] = ("params", "obj", "pkl", "npy", "overlay")
+    outputs: tuple[str, ...] = Field(
+        default=("params", "obj", "pkl", "npy", "overlay"), description="what is written: docs/formats.md"
+    )
     start: str | None = Field(default=None, description="null: from nothing; input: what came with it; a params.npz")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64"] = Field(default="float32", description="of the parameters")
     chunk: int = Field(default=256, ge=1, description="independent frames solved side by side; bounds memory")
-    quiet: bool = False
+    quiet: bool = Field(default=False, description="no progress bar, no summary")
     body: BodyConfig = BodyConfig()
     camera: CameraConfig = CameraConfig()
     read: ReadConfig = ReadConfig()

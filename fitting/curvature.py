@@ -48,7 +48,6 @@ class Builder:
         problems, frames = problem.evidence.seen.shape
         self.problem = problem
         self.local, self.shared = problem.local, problem.shared
-        self.units = {block.name: block.unit for block in problem.free}
         n, m = width(self.local), width(self.shared)
         zeros = problem.K.new_zeros((), dtype=torch.float64)
         self.own = zeros.new_zeros(problems, frames, n, n)
@@ -58,11 +57,18 @@ class Builder:
         self.corner = zeros.new_zeros(problems, m, m)
 
     def arrow(self) -> Arrow:
+        """The arrow in natural steps: everything before is collected in the blocks' own units."""
+        own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
+        self.own *= own[:, None] * own
+        self.next *= own.square()
+        self.second *= own.square()
+        self.border *= own[:, None] * shared
+        self.corner *= shared[:, None] * shared
         return Arrow(self.own, self.next, self.second, self.border, self.corner)
 
     def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
-        """Curvature of single coordinates of a block, in the block's own unit."""
-        curvature = curvature.double() * self.units[name] ** 2
+        """Curvature of single coordinates of a block."""
+        curvature = curvature.double()
         if name in self.local:
             self.own.diagonal(dim1=-2, dim2=-1)[..., self.local[name]] += curvature
         else:
@@ -72,7 +78,16 @@ class Builder:
         """Curvature between a coordinate and itself `distance` frames later; row k belongs to frame first + k."""
         band = self.next if distance == 1 else self.second
         rows = slice(first, first + curvature.shape[1])
-        band[:, rows, self.local[name]] += curvature.double() * self.units[name] ** 2
+        band[:, rows, self.local[name]] += curvature.double()
+
+
+def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " unknowns"]:
+    """The natural step of every unknown."""
+    units = torch.ones(width(places), dtype=torch.float64, device=problem.K.device)
+    for block in problem.free:
+        if block.name in places:
+            units[places[block.name]] = block.unit
+    return units
 
 
 def gauss_newton(problem: Problem, parameters: Parameters, scene: Scene) -> Arrow:
@@ -156,7 +171,7 @@ def add_dense(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> No
         if scene.parameters[name].ndim == 5:
             steps = inverse_left_jacobian(coordinates.unflatten(-1, (-1, 3)))
             jacobian = (jacobian.unflatten(-1, (-1, 3))[..., None, :] @ steps[:, :, None])[..., 0, :].flatten(3)
-        columns.append(jacobian * builder.units[name])
+        columns.append(jacobian)
         place = builder.local[name]
         places.extend(range(place.start, place.stop))
     J = torch.cat(columns, dim=-1)
@@ -215,7 +230,7 @@ def cut(parameters: Parameters, window: slice) -> Parameters:
 
 @dataclass(frozen=True)
 class PixelJacobian:
-    """d pixel / d natural step for some frames."""
+    """d pixel / d step for some frames, in the blocks' own units."""
 
     own: Float[Tensor, "problems frames points 2 n"]
     shared: Float[Tensor, "problems frames points 2 k"]  # all but the offsets
@@ -228,19 +243,18 @@ def differentiate_pixels(problem: Problem, parameters: Parameters, window: slice
     posed = problem.body.pose(parameters)
     points, K = problem.points(posed, parameters), problem.camera(parameters, window)
     functional = pixel_rows(points, K)
-    by_block = problem.body.differentiate(parameters, posed, functional)
-    # pixel = exp(focal) f x / z + c
-    by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
-    units = {block.name: block.unit for block in problem.free}
+    names = [*problem.local, *problem.shared]
+    by_block = problem.body.differentiate(parameters, posed, functional, names)
+    if "focal" in names:  # pixel = exp(focal) f x / z + c
+        by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
 
     def columns(names: Iterable[str]) -> Tensor:
-        parts = [by_block[name] * units[name] for name in names]
+        parts = [by_block[name] for name in names]
         return torch.cat(parts, dim=-1) if parts else functional[..., :0]
 
     offsets = None
     if OFFSETS in problem.shared:
-        head = posed.rotations[:, :, problem.body.head_joint]
-        offsets = (functional @ head[:, :, None, :, :2]) * units[OFFSETS]
+        offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
     return PixelJacobian(columns(problem.local), columns(n for n in problem.shared if n != OFFSETS), offsets)
 
 
@@ -278,7 +292,10 @@ def add_offset_rows(
     place, points = builder.shared[OFFSETS], offsets.shape[2]
     n, k = own.shape[-1], shared.shape[-1]
     blocks = weight.new_zeros(problems, points, points, 2, 2)
-    ends = [(rows.first, 1.0)] + ([(rows.second, -1.0)] if (rows.second >= 0).any() else [])
+    every = torch.arange(points, device=weight.device)
+    ends = [(every if rows.first is None else rows.first, 1.0)]
+    if rows.second is not None:
+        ends.append((rows.second, -1.0))
     moved = [(at, sign * weight[..., None, None] * offsets[:, :, at]) for at, sign in ends]
     border = weight.new_zeros(problems, frames, points, n, 2)
     cross = weight.new_zeros(problems, points, k, 2)
@@ -305,5 +322,5 @@ def tuple_index(problems: int, at: Tensor, other: Tensor) -> tuple[Tensor, Tenso
 
 def difference(values: Float[Tensor, "problems frames points 2 _"], rows: PixelRows) -> Tensor:
     """Of the first point's rows and the second's, where there is one."""
-    first = values[:, :, rows.first]
-    return first if (rows.second < 0).all() else first - values[:, :, rows.second]
+    first = values if rows.first is None else values[:, :, rows.first]
+    return first if rows.second is None else first - values[:, :, rows.second]

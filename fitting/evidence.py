@@ -43,8 +43,10 @@ def bind(body: Body, observations: Observations, K: Float[np.ndarray, "frames 3 
             f"{body.name} has no landmark embedding for {layout.name} keypoints, only for "
             f"{', '.join(body.embeddings) or 'none'}: give one with body.embedding, or other landmarks"
         )
+    seen = np.where(np.isfinite(observations.keypoints).all(axis=-1), observations.confidence, 0.0)
+    embedding = only_seen(embedding, (seen > 0).any(axis=0))
     points = embedded_points(embedding)
-    confidence = np.where(np.isfinite(observations.keypoints).all(axis=-1), observations.confidence, 0.0)[:, points]
+    confidence = seen[:, points]
     keypoints = np.where(confidence[..., None] > 0, observations.keypoints[:, points], 0.0)
     return Case(
         body=body,
@@ -55,6 +57,25 @@ def bind(body: Body, observations: Observations, K: Float[np.ndarray, "frames 3 
         keypoints=torch.as_tensor(keypoints).to(like),
         confidence=torch.as_tensor(confidence).to(like),
         K=torch.as_tensor(K).to(like),
+    )
+
+
+def only_seen(embedding: Embedding, seen: Bool[np.ndarray, " points"]) -> Embedding:
+    """Without the points that no frame shows: nothing is computed for them."""
+    known = torch.as_tensor(seen, device=embedding.points.device)
+    static, contour = known[embedding.points], embedding.contour
+    if contour is not None:
+        kept = known[contour.points]
+        some = replace(
+            contour, points=contour.points[kept], vertices=contour.vertices[:, kept], weights=contour.weights[:, kept]
+        )
+        contour = some if bool(kept.any()) else None
+    return replace(
+        embedding,
+        points=embedding.points[static],
+        vertices=embedding.vertices[static],
+        weights=embedding.weights[static],
+        contour=contour,
     )
 
 

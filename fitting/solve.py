@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, apart_parameters, as_evidence
 from fitting.problem import Problem, pick
 from fitting.solvers import SOLVERS, Minimum, SolverOptions
-from fitting.start import fill_rotations, fill_rows
+from fitting.summary import summarise
 from fitting.terms import Terms
 from fitting.types import Block, ConfigError, Parameters, Solution, Stop
 
@@ -157,121 +156,3 @@ def total(problem: Problem, parameters: Parameters) -> Tensor:
 
 def join(parts: list[Parameters]) -> Parameters:
     return Parameters({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-
-
-def summarise(
-    case: Case,
-    problem: Problem,
-    fittable: Tensor,
-    result: Parameters,
-    iterations: Tensor,
-    stop: list[Stop],
-    seconds: float,
-) -> Solution:
-    """One row per input frame: what was found, how good it is, and where it comes from."""
-    frames = len(case.observations)
-    whole = spread(problem.start, fittable, result)
-    whole = fill_gaps(whole, problem)
-    seen = case.seen.cpu().numpy()
-    per_problem = problem.evidence.seen.shape[1]
-    steps = torch.zeros(problem.count, dtype=torch.long).index_copy(0, fittable.cpu(), iterations.cpu())
-    reasons = [Stop.NOT_FITTED] * problem.count
-    for row, reason in zip(fittable.tolist(), stop, strict=True):
-        reasons[row] = reason
-    pixels, error, percent = errors(case, problem, whole)
-    _, start_error, _ = errors(case, problem, problem.start)
-    K = case.K.double() * 1.0
-    factor = torch.exp(whole["focal"]).expand(problem.count, per_problem, 1).reshape(frames).double()
-    K[:, 0, 0] *= factor
-    K[:, 1, 1] *= factor
-    return Solution(
-        body=case.body,
-        observations=case.observations,
-        parameters=Parameters({n: v for n, v in whole.items() if n != "focal"}),
-        start=Parameters({n: v for n, v in problem.start.items() if n != "focal"}),
-        K=K.cpu().numpy(),
-        valid=seen,
-        source=sources(seen, case.observations.is_clip),
-        error_px=error,
-        error_percent=percent,
-        start_error_px=start_error,
-        cost_start=frame_costs(problem, problem.start, seen),
-        cost_end=frame_costs(problem, whole, seen),
-        iterations=np.repeat(steps.numpy(), per_problem),
-        stop=tuple(r if s else Stop.NOT_FITTED for r, s in zip(np.repeat(reasons, per_problem), seen, strict=True)),
-        projected=pixels,
-        seconds=seconds,
-    )
-
-
-def spread(start: Parameters, rows: Tensor, result: Parameters) -> Parameters:
-    """Results of some problems among the starts of all."""
-    whole = {}
-    for name, value in result.items():
-        if name in start:
-            whole[name] = start[name].expand(-1, value.shape[1], *[-1] * (value.ndim - 2)).index_copy(0, rows, value)
-        else:
-            whole[name] = value.new_zeros(len(start["transl"]), *value.shape[1:]).index_copy(0, rows, value)
-    return Parameters(whole)
-
-
-def fill_gaps(parameters: Parameters, problem: Problem) -> Parameters:
-    """Frames of a clip without a detection: between their neighbours, or held at the ends."""
-    seen = problem.evidence.seen
-    if problem.count != 1 or seen.all() or not seen.any():
-        return parameters
-    filled = {}
-    for name, value in parameters.items():
-        if value.shape[1] == 1:
-            filled[name] = value
-        elif value.ndim == 5:
-            filled[name] = fill_rotations(value[0], seen[0])[None]
-        else:
-            filled[name] = fill_rows(value[0], seen[0])[None]
-    return Parameters(filled)
-
-
-def sources(seen: np.ndarray, is_clip: bool) -> tuple[str, ...]:
-    known = np.flatnonzero(seen)
-    named = []
-    for k, fitted in enumerate(seen):
-        if fitted:
-            named.append("fitted")
-        elif not is_clip or len(known) == 0:
-            named.append("missing")
-        else:
-            named.append("interpolated" if known[0] < k < known[-1] else "held")
-    return tuple(named)
-
-
-def frame_costs(problem: Problem, parameters: Parameters, seen: np.ndarray) -> dict[str, np.ndarray]:
-    with torch.no_grad():
-        costs = problem.costs(parameters)
-    return {name: np.where(seen, cost.reshape(-1).cpu().numpy(), np.nan) for name, cost in costs.items()}
-
-
-def errors(case: Case, problem: Problem, parameters: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fitted keypoints in pixels for the whole layout (the clip's own landmark offsets left out: they are the
-    detector's, not the body's), the mean distance per frame, and that in percent of the size pair as detected."""
-    frames, layout = len(case.observations), case.observations.layout
-    clean = Parameters({n: v for n, v in parameters.items() if n != "keypoint_offsets"})
-    with torch.no_grad():
-        fitted = problem.scene(clean).pixels.reshape(frames, -1, 2).double().cpu().numpy()
-    pixels = np.full((frames, len(layout), 2), np.nan)
-    pixels[:, case.points] = fitted
-    used = case.confidence.cpu().numpy() > 0
-    distance = np.where(used, np.linalg.norm(fitted - case.keypoints.double().cpu().numpy(), axis=-1), np.nan)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(used.any(axis=1), np.nansum(distance, axis=1) / np.maximum(used.sum(axis=1), 1), np.nan)
-    return pixels, mean, 100 * mean / detected_size(case, problem)
-
-
-def detected_size(case: Case, problem: Problem) -> np.ndarray:
-    """Pixels between the layout's size pair as detected; from the fit's depth where one of them was not seen."""
-    observations = case.observations
-    ends, known = [], np.ones(len(observations), dtype=bool)
-    for side in observations.layout.size_pair:
-        ends.append(observations.keypoints[:, list(side)].mean(axis=1))
-        known &= (observations.confidence[:, list(side)] > 0).all(axis=1)
-    size = np.linalg.norm(ends[0] - ends[1], axis=-1)
-    return np.where(known & (size > 0), size, problem.evidence.subject_px.reshape(-1).cpu().numpy())

@@ -25,7 +25,8 @@ ALLOWED = {
     "curvature": {"problem", "solvers", "terms", "types", "camera"},
     "problem": {"terms", "types", "camera"},
     "start": {"config", "evidence", "types", "camera"},
-    "solve": {"config", "curvature", "evidence", "problem", "solvers", "start", "terms", "types", "camera"},
+    "summary": {"evidence", "problem", "start", "types", "camera"},
+    "solve": {"config", "curvature", "evidence", "problem", "solvers", "summary", "terms", "types", "camera"},
     "truth": {"types", "camera"},
     "samples": {"evidence", "render", "types", "camera"},
     "pipeline": {

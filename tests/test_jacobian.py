@@ -25,7 +25,7 @@ def test_closed_form_equals_automatic_differentiation(random_body, layout, name)
     parameters = random_parameters(body, PROBLEMS, FRAMES)
     posed = body.pose(parameters)
     functional = torch.randn(*posed.points.shape[:3], 2, 3, dtype=torch.float64)
-    closed = body.differentiate(parameters, posed, functional)[name]
+    closed = body.differentiate(parameters, posed, functional, {name})[name]
 
     def functional_of(step):
         points = body.pose(stepped(parameters, block, step)).points

@@ -141,13 +141,10 @@ def _points(head: dict[str, np.ndarray], name: str, shape: np.ndarray) -> np.nda
 def test_landmarks_lie_on_triangles(head, name):
     vertices, weights = head[f"{name}_vertices"].reshape(-1, 3), head[f"{name}_weights"].reshape(-1, 3)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-9)
-    assert weights.min() >= 0
+    assert weights.min() >= 0 and np.isfinite(weights).all()
     triangles = np.sort(head["f"], axis=1)
-    for corners in np.sort(vertices, axis=1):
-        if len(set(corners.tolist())) == 3:
-            assert (triangles == corners).all(axis=1).any()
-        else:  # a point on an edge
-            assert np.isin(triangles, corners).sum(axis=1).max() >= 2
+    known = {tuple(corners) for corners in triangles.tolist()}
+    assert known.issuperset(tuple(corners) for corners in np.sort(vertices, axis=1).tolist())
 
 
 @pytest.mark.parametrize(("name", "layout"), [("mediapipe478", MEDIAPIPE478), ("ibug68_static", IBUG68)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.bodies.jacobian import Levers, make_levers, point_rows
+from fitting.bodies.jacobian import Levers, Pose, coefficient_rows, make_levers, turn_rows
 from fitting.bodies.skinning import (
     Skeleton,
     Skin,
@@ -119,43 +120,47 @@ class SkinnedBody:
         return make_levers(self.skeleton, self.skin)
 
     def differentiate(
-        self, parameters: Parameters, posed: PosedBody, functional: Float[Tensor, "problems frames points rows 3"]
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        functional: Float[Tensor, "problems frames points rows 3"],
+        names: Collection[str],
     ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
-        """d (functional . point) / d step of every block, in closed form: vectors as they are, rotations stepped from
-        the left, R <- exp(d) R."""
-        problems, frames = posed.rotations.shape[:2]
+        """d (functional . point) / d step of the named blocks, in closed form: vectors as they are, rotations stepped
+        from the left, R <- exp(d) R. A name that is not the body's is left out."""
+        shape = posed.rotations.shape[:2]
         size, transl = self.size_of(parameters), parameters["transl"][:, :, None]
-        on_candidates = (
-            functional
-            if self.contour is None
-            else spread_contour(functional, self.contour, posed.rotations[:, :, self.head_joint])
-        )
-        flat = point_rows(
-            self.levers,
-            self.skeleton.parents,
-            self.skin.entry_point,
-            (on_candidates * size[..., None]).flatten(0, 1),
+        rows = functional
+        if self.contour is not None:
+            rows = spread_contour(functional, self.contour, posed.rotations[:, :, self.head_joint])
+        rows = (rows * size[..., None]).flatten(0, 1)
+        local = torch.cat([parameters[name] for name in self.rotation_blocks], dim=2)
+        pose = Pose(
             posed.entries.flatten(0, 1),
-            self.skin.entry_weight,
             posed.rotations.flatten(0, 1),
             ((posed.joints - transl) / size).flatten(0, 1),
-            torch.cat([parameters[name] for name in self.rotation_blocks], dim=2).flatten(0, 1),
+            local.flatten(0, 1),
         )
-        coefficients = self._on_points(flat.coefficients).unflatten(0, (problems, frames))
-        turns = self._on_points(flat.turns.flatten(3)).unflatten(0, (problems, frames))
-        found, sizes = {}, {block.name: block for block in self.blocks}
-        found |= zip(
-            self.coefficient_blocks,
-            coefficients.split([sizes[n].size for n in self.coefficient_blocks], dim=-1),
-            strict=True,
-        )
-        found |= zip(
-            self.rotation_blocks, turns.split([3 * sizes[n].size for n in self.rotation_blocks], dim=-1), strict=True
-        )
-        found["transl"] = functional
-        if "scale" in parameters:
+        found: dict[str, Tensor] = {}
+        for name, columns in self._spans(self.coefficient_blocks).items():
+            if name in names:
+                found[name] = coefficient_rows(self.levers, columns, rows, pose.rotations)
+        for name, joints in self._spans(self.rotation_blocks).items():
+            if name in names:
+                span = range(joints.start, joints.stop)
+                found[name] = turn_rows(self.levers, self.skeleton.parents, self.skin, span, rows, pose)
+        found = {name: self._on_points(value).unflatten(0, shape) for name, value in found.items()}
+        if "transl" in names:
+            found["transl"] = functional
+        if "scale" in names:
             found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
         return found
+
+    def _spans(self, names: tuple[str, ...]) -> dict[str, slice]:
+        """Where blocks stand when laid end to end."""
+        sizes = {block.name: block.size for block in self.blocks}
+        ends = list(accumulate(sizes[name] for name in names))
+        return {name: slice(end - sizes[name], end) for name, end in zip(names, ends, strict=True)}
 
     def _on_points(self, rows: Float[Tensor, "batch candidates rows _"]) -> Float[Tensor, "batch points rows _"]:
         """Sums a contour's candidates, each already weighted by how much it is picked."""

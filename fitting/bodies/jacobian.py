@@ -74,44 +74,49 @@ def pack_slots(table: Float[Tensor, "points turns 3 size"]) -> tuple[Tensor, Ten
 
 
 @dataclass(frozen=True)
-class PointRows:
-    """Derivatives of the functional's rows by every group of unknowns of the body (batch = problems * frames)."""
+class Pose:
+    """What the derivatives need of a posed skeleton and skin (batch = problems * frames), without scale and transl."""
 
-    coefficients: Float[Tensor, "batch points rows coefficients"]
-    turns: Float[Tensor, "batch points rows joints 3"]
+    entries: Float[Tensor, "batch entries 3"]  # weight * posed rest position
+    rotations: Float[Tensor, "batch joints 3 3"]  # in the world
+    places: Float[Tensor, "batch joints 3"]
+    local: Float[Tensor, "batch joints 3 3"]  # each joint's own rotation
 
 
-def point_rows(
-    levers: Levers,
-    parents: tuple[int, ...],
-    entry_point: Tensor,
-    functional: Float[Tensor, "batch points rows 3"],
-    contributions: Float[Tensor, "batch entries 3"],
-    masses: Float[Tensor, " entries"],
-    rotations: Float[Tensor, "batch joints 3 3"],
-    places: Float[Tensor, "batch joints 3"],
-    local: Float[Tensor, "batch joints 3 3"],
-) -> PointRows:
-    """`functional` are rows q; the answer is d (q . point) / d unknown. `contributions` are weight * posed entry."""
+def coefficient_rows(
+    levers: Levers, columns: slice, functional: Float[Tensor, "batch points rows 3"], rotations: Tensor
+) -> Float[Tensor, "batch points rows columns"]:
+    """d (functional . point) / d coefficient, for some columns of the basis."""
     batch, points, rows, _ = functional.shape
-    eye = torch.eye(3).to(rotations)
-    turns = torch.cat([rotations, eye.expand(batch, 1, 3, 3)], dim=1)[:, levers.joint]  # batch, points, slots, 3, 3
-    turned = torch.einsum("bprc,bpscd->pbrsd", functional, turns).reshape(points, batch * rows, -1)
-    by_coefficient = torch.bmm(turned, levers.constant).unflatten(1, (batch, rows)).transpose(0, 1)
+    constant = levers.constant[:, :, columns]
+    eye = torch.eye(3).to(rotations).expand(batch, 1, 3, 3)
+    turns = torch.cat([rotations, eye], dim=1).transpose(0, 1)  # turns, batch, 3, 3
+    by_point = functional.transpose(0, 1)  # points, batch, rows, 3
+    # Slot by slot: every point is turned by few joints, most by the same one.
+    parts = [by_point @ turns[levers.joint[:, slot]] for slot in range(levers.joint.shape[1])]
+    turned = torch.cat(parts, dim=-1).flatten(1, 2)
+    return torch.bmm(turned, constant).unflatten(1, (batch, rows)).transpose(0, 1)
 
+
+def turn_rows(
+    levers: Levers, parents: tuple[int, ...], skin: Skin, joints: range, functional: Tensor, pose: Pose
+) -> Float[Tensor, "batch points rows steps"]:
+    """d (functional . point) / d step of some joints, three columns each."""
+    batch, points = functional.shape[:2]
     columns = []
-    features = by_coefficient.shape[-1] - (9 * (len(parents) - 1) if levers.corrected else 0)
-    for joint, parent in enumerate(parents):
-        below = levers.below[joint]
+    for joint in joints:
+        parent = parents[joint]
+        arms = pose.entries - pose.places[:, joint, None] * skin.entry_weight[:, None]
         arm = functional.new_zeros(batch, points, 3)
-        arm.index_add_(1, entry_point, (contributions - places[:, joint, None] * masses[:, None]) * below[:, None])
+        arm.index_add_(1, skin.entry_point, arms * levers.below[joint][:, None])
         across = torch.linalg.cross(arm[:, :, None].expand_as(functional), functional)
-        column = across if parent < 0 else across @ rotations[:, None, parent]
+        column = across if parent < 0 else across @ pose.rotations[:, None, parent]
         if levers.corrected and joint > 0:
-            feature = by_coefficient[..., features + 9 * (joint - 1) : features + 9 * joint]
-            column = column + feature @ rotation_steps(local[:, joint])[:, None]
+            first = levers.constant.shape[2] - 9 * (len(parents) - joint)
+            feature = coefficient_rows(levers, slice(first, first + 9), functional, pose.rotations)
+            column = column + feature @ rotation_steps(pose.local[:, joint])[:, None]
         columns.append(column)
-    return PointRows(by_coefficient[..., :features], torch.stack(columns, dim=3))
+    return torch.cat(columns, dim=-1)
 
 
 def rotation_steps(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch 9 3"]:

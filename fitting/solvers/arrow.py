@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+LEAST_CURVATURE = 1e-6  # of an unknown, per natural step squared
+
 
 @dataclass(frozen=True)
 class Arrow:
@@ -103,8 +105,12 @@ class Factor:
 
 
 def damped(blocks: Float[Tensor, "*batch n n"], damping: Tensor) -> Float[Tensor, "*batch n n"]:
-    """blocks + damping * diag(blocks)."""
-    return blocks + torch.diag_embed(damping[..., None] * blocks.diagonal(dim1=-2, dim2=-1))
+    """blocks + damping * diag(blocks).
+
+    An unknown that nothing depends on, such as the place of a head in a frame where nobody saw it, has no curvature:
+    it gets the least there is, so that it stays where it is and the others can be solved for.
+    """
+    return blocks + torch.diag_embed(damping[..., None] * blocks.diagonal(dim1=-2, dim2=-1).clamp(min=LEAST_CURVATURE))
 
 
 def inverse_of_cholesky(blocks: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:

@@ -106,7 +106,9 @@ class Term(BaseModel):
     stencil: ClassVar[tuple[float, ...]] = ()
 
     sigma: float = Field(gt=0, description="standard deviation of the residual, in the term's unit")
-    kernel: Literal["squared", "huber", "geman_mcclure"] = "squared"
+    kernel: Literal["squared", "huber", "geman_mcclure"] = Field(
+        default="squared", description="how a residual far beyond its sigma counts"
+    )
     kernel_width: float = Field(default=2.0, gt=0, description="where the kernel bends, in sigmas")
 
     @field_validator("sigma")
@@ -131,10 +133,11 @@ class Term(BaseModel):
 
 
 class PixelRows(NamedTuple):
-    """Residual k is scale * (pixel of first[k] - pixel of second[k]) up to a constant; -1 is no second point."""
+    """Residual k is scale * (pixel of first[k] - pixel of second[k]) up to a constant. Without `first` it is of every
+    point in turn, without `second` nothing is subtracted."""
 
-    first: Int[Tensor, " items"]
-    second: Int[Tensor, " items"]
+    first: Int[Tensor, " items"] | None
+    second: Int[Tensor, " items"] | None
     scale: Float[Tensor, "problems frames"]
 
 

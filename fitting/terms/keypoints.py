@@ -28,8 +28,7 @@ class Keypoints(Term):
         return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)
 
     def pixel_rows(self, scene: Scene) -> PixelRows:
-        points = torch.arange(scene.pixels.shape[2], device=scene.pixels.device)
-        return PixelRows(points, torch.full_like(points, -1), 1 / scene.evidence.subject_px)
+        return PixelRows(None, None, 1 / scene.evidence.subject_px)
 
     def point_factors(self, scene: Scene) -> torch.Tensor:
         """One factor per keypoint, from its group."""
