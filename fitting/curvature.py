@@ -8,19 +8,17 @@ between frames treat small rotations as vectors) can cost an iteration but never
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
-from fitting.problem import Problem, width
-from fitting.solvers.arrow import Arrow
+from fitting.problem import WINDOW, Problem, width
+from fitting.solvers.arrow import Arrow, Blocks
 from fitting.terms import PixelRows, Residuals, Scene, Term, robust_slope
-from fitting.types import Parameters
 
-FRAMES_AT_ONCE = 128  # whose keypoint Jacobians are in memory together
 OFFSETS = "keypoint_offsets"
 
 
@@ -37,48 +35,84 @@ class LeastSquares:
         """The Gauss-Newton matrix of some problems at x."""
         chosen = self.problem.of(rows)
         with torch.no_grad():
-            parameters = chosen.retract(x)
-            return gauss_newton(chosen, parameters, chosen.scene(parameters))
+            moved = replace(chosen, base=chosen.retract(x))
+            ties = clip_curvature(moved)
+
+        def blocks(window: slice) -> Blocks:
+            with torch.no_grad():
+                found = frame_curvature(moved.during(window))
+            found.own.diagonal(dim1=-2, dim2=-1).add_(ties.own[:, window])
+            return found
+
+        return Arrow(
+            frames=moved.frames,
+            width=width(moved.local),
+            shared=width(moved.shared),
+            window=WINDOW,
+            next=ties.next,
+            second=ties.second,
+            corner=ties.corner,
+            blocks=blocks,
+        )
 
 
-class Builder:
-    """Collects the parts of an arrow; slices say where blocks stand."""
+class Ties:
+    """What ties frames to each other, and beliefs about what they share: diagonal in the coordinates throughout."""
 
     def __init__(self, problem: Problem) -> None:
         problems, frames = problem.evidence.seen.shape
-        self.problem = problem
-        self.local, self.shared = problem.local, problem.shared
+        self.problem, self.local, self.shared = problem, problem.local, problem.shared
         n, m = width(self.local), width(self.shared)
-        zeros = problem.K.new_zeros((), dtype=torch.float64)
-        self.own = zeros.new_zeros(problems, frames, n, n)
-        self.next = zeros.new_zeros(problems, max(frames - 1, 0), n)
-        self.second = zeros.new_zeros(problems, max(frames - 2, 0), n)
-        self.border = zeros.new_zeros(problems, frames, n, m)
-        self.corner = zeros.new_zeros(problems, m, m)
-
-    def arrow(self) -> Arrow:
-        """The arrow in natural steps: everything before is collected in the blocks' own units."""
-        own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
-        self.own *= own[:, None] * own
-        self.next *= own.square()
-        self.second *= own.square()
-        self.border *= own[:, None] * shared
-        self.corner *= shared[:, None] * shared
-        return Arrow(self.own, self.next, self.second, self.border, self.corner)
+        zeros = problem.K.new_zeros((), dtype=torch.float64).new_zeros
+        self.own = zeros(problems, frames, n)
+        self.next = zeros(problems, max(frames - 1, 0), n)
+        self.second = zeros(problems, max(frames - 2, 0), n)
+        self.corner = zeros(problems, m, m)
 
     def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
-        """Curvature of single coordinates of a block."""
-        curvature = curvature.double()
         if name in self.local:
-            self.own.diagonal(dim1=-2, dim2=-1)[..., self.local[name]] += curvature
+            self.own[..., self.local[name]] += curvature.double()
         else:
-            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.sum(dim=1)
+            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.double().sum(dim=1)
 
     def add_tie(self, name: str, distance: int, first: int, curvature: Tensor) -> None:
-        """Curvature between a coordinate and itself `distance` frames later; row k belongs to frame first + k."""
+        """Between a coordinate and itself `distance` frames later; row k belongs to frame first + k."""
         band = self.next if distance == 1 else self.second
-        rows = slice(first, first + curvature.shape[1])
-        band[:, rows, self.local[name]] += curvature.double()
+        band[:, first : first + curvature.shape[1], self.local[name]] += curvature.double()
+
+    def in_natural_steps(self) -> Ties:
+        own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
+        for band in (self.own, self.next, self.second):
+            band *= own.square()
+        self.corner *= shared[:, None] * shared
+        return self
+
+
+class Frames:
+    """What single frames say: their own blocks and their ties to what they share."""
+
+    def __init__(self, problem: Problem) -> None:
+        problems, frames = problem.evidence.seen.shape
+        self.problem, self.local, self.shared = problem, problem.local, problem.shared
+        n, m = width(self.local), width(self.shared)
+        zeros = problem.K.new_zeros((), dtype=torch.float64).new_zeros
+        self.own = zeros(problems, frames, n, n)
+        self.border = zeros(problems, frames, n, m)
+        self.corner = zeros(problems, m, m)
+
+    def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
+        if name in self.local:
+            self.own.diagonal(dim1=-2, dim2=-1)[..., self.local[name]] += curvature.double()
+        else:
+            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.double().sum(dim=1)
+
+    def blocks(self) -> Blocks:
+        """In natural steps: everything before is collected in the blocks' own units."""
+        own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
+        self.own *= own[:, None] * own
+        self.border *= own[:, None] * shared
+        self.corner *= shared[:, None] * shared
+        return Blocks(self.own, self.border, self.corner)
 
 
 def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " unknowns"]:
@@ -90,26 +124,39 @@ def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " u
     return units
 
 
-def gauss_newton(problem: Problem, parameters: Parameters, scene: Scene) -> Arrow:
-    """J' W J over all terms, W from sigma, confidence and the kernel's slope (iteratively reweighted)."""
-    builder = Builder(problem)
-    pixels: list[tuple[PixelRows, Tensor]] = []
+def clip_curvature(problem: Problem) -> Ties:
+    """J' W J of the terms that look at the clip as a whole."""
+    scene, ties = problem.scene(problem.base), Ties(problem)
+    for term in problem.clip_terms.values():
+        residuals = term.residuals(scene)
+        if residuals is None:
+            continue
+        weights = item_weights(term, residuals)
+        if term.structure == "stencil":
+            add_stencil(ties, term, scene, weights)
+        else:
+            add_elementwise(ties, term, scene, weights)
+    return ties.in_natural_steps()
+
+
+def frame_curvature(problem: Problem) -> Blocks:
+    """J' W J of all other terms, W from sigma, confidence and the kernel's slope (iteratively reweighted)."""
+    scene, frames = problem.scene(problem.base), Frames(problem)
+    jacobian = None
     for term in problem.terms.values():
         residuals = term.residuals(scene)
         if residuals is None:
             continue
         weights = item_weights(term, residuals)
         if term.structure == "pixels":
-            pixels.append((term.pixel_rows(scene), weights))
-        elif term.structure == "stencil":
-            add_stencil(builder, term, scene, weights)
-        elif term.structure == "elementwise":
-            add_elementwise(builder, term, scene, weights)
+            jacobian = jacobian or differentiate_pixels(problem, scene)
+            rows = term.pixel_rows(scene)
+            add_rows(frames, jacobian, rows, (weights * rows.scale[..., None].square()).sqrt())
+        elif term.structure == "dense":
+            add_dense(frames, term, scene, weights)
         else:
-            add_dense(builder, term, scene, weights)
-    if pixels:
-        add_pixels(builder, pixels, parameters, scene)
-    return builder.arrow()
+            add_elementwise(frames, term, scene, weights)
+    return frames.blocks()
 
 
 def item_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems rows items"]:
@@ -124,7 +171,7 @@ def item_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems ro
 # ------------------------------------------------------------------ beliefs about parameters
 
 
-def add_stencil(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> None:
+def add_stencil(builder: Ties, term: Term, scene: Scene, weights: Tensor) -> None:
     """Differences over time of coordinates: ties between neighbours, diagonal in the coordinates."""
     frames = scene.evidence.seen.shape[1]
     first = 0
@@ -144,7 +191,7 @@ def add_stencil(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> 
                 builder.add_tie(name, j - i, i, a * term.stencil[j] * weight)
 
 
-def add_elementwise(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> None:
+def add_elementwise(builder: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
     """Residual k moves with coordinate k alone: one derivative along all coordinates at once gives every slope."""
     names = [name for name in term.reads if name in scene.coordinates]
     slopes = derivative(term, scene, {name: torch.ones_like(scene.coordinates[name]) for name in names})
@@ -154,7 +201,7 @@ def add_elementwise(builder: Builder, term: Term, scene: Scene, weights: Tensor)
             builder.add_diagonal(name, part)
 
 
-def add_dense(builder: Builder, term: Term, scene: Scene, weights: Tensor) -> None:
+def add_dense(builder: Frames, term: Term, scene: Scene, weights: Tensor) -> None:
     """Residuals that mix a few coordinates of a frame: one derivative per coordinate, then per step of a rotation."""
     names = [name for name in term.reads if name in builder.local and name in scene.coordinates]
     if not names:
@@ -213,21 +260,6 @@ def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
 # ------------------------------------------------------------------ evidence in pixels
 
 
-def add_pixels(builder: Builder, terms: list[tuple[PixelRows, Tensor]], parameters: Parameters, scene: Scene) -> None:
-    """J' W J of everything measured in pixels, some frames at a time."""
-    frames = scene.evidence.seen.shape[1]
-    for first in range(0, frames, FRAMES_AT_ONCE):
-        window = slice(first, min(first + FRAMES_AT_ONCE, frames))
-        jacobian = differentiate_pixels(builder.problem, cut(parameters, window), window)
-        for rows, weights in terms:
-            weight = (weights[:, window] * rows.scale[:, window, None].square()).sqrt()
-            add_rows(builder, jacobian, rows, weight, window)
-
-
-def cut(parameters: Parameters, window: slice) -> Parameters:
-    return Parameters({n: v if v.shape[1] == 1 else v[:, window] for n, v in parameters.items()})
-
-
 @dataclass(frozen=True)
 class PixelJacobian:
     """d pixel / d step for some frames, in the blocks' own units."""
@@ -237,11 +269,11 @@ class PixelJacobian:
     offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
 
 
-def differentiate_pixels(problem: Problem, parameters: Parameters, window: slice) -> PixelJacobian:
-    """In closed form; `parameters` are those of the window's frames. The landmark offsets, millimetres on a lever of a
-    head, are left out of the derivative by rotations."""
-    posed = problem.body.pose(parameters)
-    points, K = problem.points(posed, parameters), problem.camera(parameters, window)
+def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
+    """In closed form. The landmark offsets, millimetres on a lever of a head, are left out of the derivative by
+    rotations."""
+    parameters, posed = scene.parameters, scene.posed
+    points, K = problem.points(posed, parameters), problem.camera(parameters)
     functional = pixel_rows(points, K)
     names = [*problem.local, *problem.shared]
     by_block = problem.body.differentiate(parameters, posed, functional, names)
@@ -258,7 +290,7 @@ def differentiate_pixels(problem: Problem, parameters: Parameters, window: slice
     return PixelJacobian(columns(problem.local), columns(n for n in problem.shared if n != OFFSETS), offsets)
 
 
-def add_rows(builder: Builder, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor, window: slice) -> None:
+def add_rows(builder: Frames, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
     """One term's share; `weight` (problems, frames, items) is the root of what a squared pixel counts."""
     problems, frames, items = weight.shape
     if items == 0:
@@ -266,25 +298,24 @@ def add_rows(builder: Builder, jacobian: PixelJacobian, rows: PixelRows, weight:
     both = weight[..., None, None]
     own = (difference(jacobian.own, rows) * both).flatten(2, 3)
     shared = (difference(jacobian.shared, rows) * both).flatten(2, 3)
-    builder.own[:, window] += (own.mT @ own).double()
+    builder.own += (own.mT @ own).double()
     apart = [place for name, place in builder.shared.items() if name != OFFSETS]
     index = torch.cat([torch.arange(p.start, p.stop, device=own.device) for p in apart]) if apart else None
     if index is not None:
-        builder.border[:, window, :, index] += (own.mT @ shared).double()
+        builder.border[..., index] += (own.mT @ shared).double()
         stacked = shared.flatten(1, 2)
         builder.corner[:, index[:, None], index] += (stacked.mT @ stacked).double()
     if jacobian.offsets is not None:
-        add_offset_rows(builder, jacobian.offsets, own, shared, rows, weight, window, index)
+        add_offset_rows(builder, jacobian.offsets, own, shared, rows, weight, index)
 
 
 def add_offset_rows(
-    builder: Builder,
+    builder: Frames,
     offsets: Float[Tensor, "problems frames points 2 2"],
     own: Tensor,
     shared: Tensor,
     rows: PixelRows,
     weight: Tensor,
-    window: slice,
     index: Tensor | None,
 ) -> None:
     """The offsets' share of border and corner: every row touches the offset of one point or of two."""
@@ -306,7 +337,7 @@ def add_offset_rows(
         for other, H in moved:
             gram = torch.einsum("pfird,pfire->pide", G, H)
             blocks.index_put_(tuple_index(problems, at, other), gram, accumulate=True)
-    builder.border[:, window, :, place] += border.transpose(2, 3).flatten(3).double()
+    builder.border[..., place] += border.transpose(2, 3).flatten(3).double()
     builder.corner[:, place, place] += blocks.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2).double()
     if index is not None:
         whole = torch.arange(place.start, place.stop, device=index.device)

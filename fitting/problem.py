@@ -20,6 +20,8 @@ from fitting.camera import camera_to_pixels, world_to_camera
 from fitting.terms import Evidence, Residuals, Scene, Term, robust
 from fitting.types import Block, Body, Parameters, Posed
 
+WINDOW = 128  # frames whose bodies and Jacobians are in memory at once; no result depends on it
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -107,10 +109,14 @@ class Problem:
         return self.base.replace(moved)
 
     def scene(self, parameters: Parameters) -> Scene:
-        """Poses the body and takes its picture."""
-        posed = self.body.pose(parameters)
-        pixels = camera_to_pixels(world_to_camera(self.points(posed, parameters)), self.camera(parameters))
-        return Scene(self.body, self.yard_stick, parameters, self.start, posed, pixels, self.evidence)
+        """The body and its picture, both made when a term looks at them."""
+
+        def take_picture() -> tuple[Posed, Tensor]:
+            posed = self.body.pose(parameters)
+            camera = world_to_camera(self.points(posed, parameters))
+            return posed, camera_to_pixels(camera, self.camera(parameters))
+
+        return Scene(self.body, self.yard_stick, parameters, self.start, self.evidence, take_picture)
 
     def points(self, posed: Posed, parameters: Parameters) -> Float[Tensor, "problems frames points 3"]:
         """Keypoints in the world, each moved by its offset along the head's x and y axes where there are offsets."""
@@ -119,10 +125,10 @@ class Problem:
         across = posed.rotations[:, :, self.body.head_joint, :, :2]
         return posed.points + parameters["keypoint_offsets"].unflatten(-1, (-1, 2)) @ across.mT
 
-    def camera(self, parameters: Parameters, window: slice = slice(None)) -> Float[Tensor, "problems frames 3 3"]:
-        """K of some frames with the focal length's factor."""
+    def camera(self, parameters: Parameters) -> Float[Tensor, "problems frames 3 3"]:
+        """K with the focal length's factor."""
         factor = torch.exp(parameters["focal"])
-        return self.K[:, window] * torch.cat([factor, factor, torch.ones_like(factor)], dim=-1)[..., None, :]
+        return self.K * torch.cat([factor, factor, torch.ones_like(factor)], dim=-1)[..., None, :]
 
     def costs(self, parameters: Parameters) -> dict[str, Float[Tensor, "problems frames"]]:
         """Cost of every term in every frame, in float64; what is shared by all frames is divided among them."""
@@ -136,16 +142,59 @@ class Problem:
 
     def objective(self, x: Float[Tensor, "problems unknowns"]) -> Float[Tensor, " problems"]:
         costs = self.costs(self.retract(x)).values()
-        return torch.stack([cost.sum(dim=1) for cost in costs]).sum(dim=0)
+        nothing = torch.zeros(self.count, dtype=torch.float64, device=x.device)
+        return sum((cost.sum(dim=1) for cost in costs), start=nothing)
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows unknowns"]]:
-        """Objective and gradient of some problems, as the solvers want it."""
+        """Objective and gradient of some problems, as the solvers want it; a long clip window by window."""
         chosen = self.of(rows)
-        with torch.enable_grad():
-            unknowns = x.detach().requires_grad_()
-            values = chosen.objective(unknowns)
-            (gradient,) = torch.autograd.grad(values.sum(), unknowns)
-        return values.detach(), gradient
+        if chosen.frames <= WINDOW:
+            return differentiate(chosen, x)
+        values, gradient = differentiate(chosen.only(chosen.clip_terms), x)
+        for window in chosen.windows():
+            columns = chosen.columns(window)
+            part, slope = differentiate(chosen.during(window), x[:, columns])
+            values = values + part
+            gradient[:, columns] += slope
+        return values, gradient
+
+    # ------------------------------------------------------------------ long clips, window by window
+
+    @cached_property
+    def clip_terms(self) -> dict[str, Term]:
+        """Terms between frames, or on what all frames share: they look at a clip as a whole, and at no pixel."""
+        return {name: term for name, term in self.terms.items() if self.frames > 1 and self.is_clip_wide(term)}
+
+    def is_clip_wide(self, term: Term) -> bool:
+        read = [self.base[name] for name in term.reads if name in self.base]
+        return term.structure == "stencil" or (len(read) > 0 and all(value.shape[1] == 1 for value in read))
+
+    def only(self, terms: Mapping[str, Term]) -> Problem:
+        return replace(self, terms=terms)
+
+    def windows(self) -> list[slice]:
+        return [slice(first, min(first + WINDOW, self.frames)) for first in range(0, self.frames, WINDOW)]
+
+    def during(self, window: slice) -> Problem:
+        """Some frames in a row, with the terms that look at one frame at a time."""
+        terms = {name: term for name, term in self.terms.items() if name not in self.clip_terms}
+        return self.at(torch.arange(window.start, window.stop, device=self.K.device)).only(terms)
+
+    def columns(self, window: slice) -> Tensor:
+        """The unknowns of a window's frames and the shared ones."""
+        n = width(self.local)
+        own = torch.arange(window.start * n, window.stop * n, device=self.K.device)
+        return torch.cat([own, torch.arange(self.frames * n, self.size, device=self.K.device)])
+
+
+def differentiate(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        unknowns = x.detach().requires_grad_()
+        values = problem.objective(unknowns)
+        if not values.requires_grad:  # no term looks at what moves
+            return values, torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(values.sum(), unknowns)
+    return values.detach(), gradient
 
 
 def places(blocks: Iterable[Block]) -> dict[str, slice]:

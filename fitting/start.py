@@ -53,13 +53,13 @@ def guess(case: Case) -> Parameters:
     frame has enough keypoints, or the start belongs to another model.
     """
     body, observations = case.restricted, case.observations
-    neutral = body.neutral(1, len(observations))
-    posed = body.pose(neutral)
-    points, pivot = posed.points[0, 0].double(), posed.joints[0, 0, 0].double()
     weights = case.confidence * contour_factors(case)
     seen = (weights > 0).sum(dim=1) >= 4
     if not seen.any():
         raise InputError("no frame has four or more visible keypoints: nothing can be placed")
+    neutral = body.neutral(1, len(observations))
+    posed = body.pose(neutral)
+    points, pivot = posed.points[0, 0].double(), posed.joints[0, 0, 0].double()
     hint = head_rotations(observations)
     rotation, place = align(points, case.keypoints.double(), weights.double(), case.K.double(), hint)
     transl = place + (rotation @ pivot) - pivot

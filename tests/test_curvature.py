@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix against J' W J from automatic differentiation, and the arrow's solution against a dense one."""
+"""The Gauss-Newton matrix against J' W J from automatic differentiation, the arrow's solution against a dense one."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from test_terms import PROBLEMS, TERMS, make_problem
 
 from fitting.curvature import LeastSquares, item_weights
-from fitting.solvers import Arrow
+from fitting.solvers import Arrow, Blocks
 
 FREE = {
     "betas", "expression", "global_orient", "jaw_pose", "leye_pose", "reye_pose", "neck_pose", "transl", "scale",
@@ -16,19 +16,20 @@ FREE = {
 
 
 def to_dense(arrow: Arrow) -> torch.Tensor:
-    problems, frames, n, m = arrow.border.shape
+    own, border, corner = arrow.blocks(slice(0, arrow.frames))
+    problems, frames, n, m = border.shape
     whole = torch.zeros(problems, frames * n + m, frames * n + m, dtype=torch.float64)
     for t in range(frames):
         here = slice(t * n, (t + 1) * n)
-        whole[:, here, here] = arrow.own[:, t]
-        whole[:, here, frames * n :] = arrow.border[:, t]
-        whole[:, frames * n :, here] = arrow.border[:, t].mT
+        whole[:, here, here] = own[:, t]
+        whole[:, here, frames * n :] = border[:, t]
+        whole[:, frames * n :, here] = border[:, t].mT
         for distance, band in ((1, arrow.next), (2, arrow.second)):
             if t + distance < frames:
                 there = slice((t + distance) * n, (t + distance + 1) * n)
                 whole[:, here, there] = torch.diag_embed(band[:, t])
                 whole[:, there, here] = torch.diag_embed(band[:, t])
-    whole[:, frames * n :, frames * n :] = arrow.corner
+    whole[:, frames * n :, frames * n :] = arrow.corner + corner
     return whole
 
 
@@ -70,32 +71,64 @@ def test_gauss_newton_equals_automatic_differentiation(random_body, name, kernel
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
-def random_arrow(problems, frames, n, m, seed=0):
+def random_arrow(problems, frames, n, m, window, seed=0):
     torch.manual_seed(seed)
     own = torch.randn(problems, frames, n, 2 * n, dtype=torch.float64)
     tie = torch.rand(problems, max(frames - 1, 0), n, dtype=torch.float64) * 0.3
     far = torch.rand(problems, max(frames - 2, 0), n, dtype=torch.float64) * 0.1
     border = torch.randn(problems, frames, n, m, dtype=torch.float64)
-    corner = torch.randn(problems, m, 3 * m, dtype=torch.float64)
-    return Arrow(
-        own @ own.mT + 5 * torch.eye(n), -tie, far, border, corner @ corner.mT + 40 * frames * torch.eye(m).double()
-    )
+    part = torch.randn(problems, m, 3 * m, dtype=torch.float64)
+    whole = Blocks(own @ own.mT + 5 * torch.eye(n), border, part @ part.mT + 40 * frames * torch.eye(m).double())
+
+    def blocks(asked):
+        share = (asked.stop - asked.start) / frames
+        return Blocks(whole.own[:, asked], whole.border[:, asked], whole.corner * share)
+
+    return Arrow(frames, n, m, window, -tie, far, torch.zeros_like(whole.corner), blocks)
 
 
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize("frames", [1, 2, 3, 11])
 @pytest.mark.parametrize("m", [0, 4])
-def test_arrow_solves_what_the_dense_matrix_solves(frames, m):
-    arrow = random_arrow(2, frames, 5, m)
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_arrow_solves_what_the_dense_matrix_solves(frames, m, window, kept, monkeypatch):
+    monkeypatch.setattr("fitting.solvers.arrow.KEPT_BYTES", kept)
+    arrow = random_arrow(2, frames, 5, m, window)
     right = torch.randn(2, frames * 5 + m, dtype=torch.float64)
     damping = torch.tensor([0.0, 0.3]).double()
     dense = to_dense(arrow)
-    dense = dense + torch.diag_embed(damping[:, None] * dense.diagonal(dim1=1, dim2=2))
-    torch.testing.assert_close(arrow.factor(damping).solve(right), torch.linalg.solve(dense, right))
-    torch.testing.assert_close(arrow.diagonal, to_dense(arrow).diagonal(dim1=1, dim2=2))
+    diagonal = dense.diagonal(dim1=1, dim2=2)
+    solved = arrow.solve(right, damping)
+    torch.testing.assert_close(
+        solved.x, torch.linalg.solve(dense + torch.diag_embed(damping[:, None] * diagonal), right)
+    )
+    torch.testing.assert_close(solved.diagonal, diagonal)
 
 
 def test_a_matrix_that_is_not_positive_definite_gives_nan_in_its_own_problem_only():
-    arrow = random_arrow(2, 3, 5, 2)
-    arrow.own[1, 1] -= 1e3 * torch.eye(5)
-    solved = arrow.factor(torch.zeros(2).double()).solve(torch.ones(2, 17).double())
+    arrow = random_arrow(2, 3, 5, 2, 100)
+    arrow.blocks(slice(0, 3)).own[1, 1] -= 1e3 * torch.eye(5)  # a view of what the arrow gives out
+    solved = arrow.solve(torch.ones(2, 17).double(), torch.zeros(2).double()).x
     assert torch.isfinite(solved[0]).all() and torch.isnan(solved[1]).any()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_windows_change_nothing(random_body, name, monkeypatch):
+    problem = make_problem(random_body, name, free=FREE, frames=7)
+    torch.manual_seed(5)
+    x = 0.5 * torch.randn(PROBLEMS, problem.size, dtype=torch.float64)
+    rows = torch.arange(PROBLEMS)
+    values, gradient = problem.evaluate(x, rows)
+    whole = to_dense(LeastSquares(problem).curvature(x, rows))
+    monkeypatch.setattr("fitting.problem.WINDOW", 3)
+    monkeypatch.setattr("fitting.curvature.WINDOW", 3)
+    fresh = replace(problem)
+    in_parts, slope = fresh.evaluate(x, rows)
+    torch.testing.assert_close(in_parts, values)
+    torch.testing.assert_close(slope, gradient)
+    arrow = LeastSquares(fresh).curvature(x, rows)
+    parts = [arrow.blocks(window) for window in arrow.windows()]
+    assert len(parts) == 3
+    own, border = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("own", "border"))
+    joined = Blocks(own, border, sum(part.corner for part in parts))
+    torch.testing.assert_close(to_dense(replace(arrow, blocks=lambda _: joined)), whole)

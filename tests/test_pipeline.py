@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from made_clips import FLOAT64, SIZE, placed, rotations, seen
 from PIL import Image
 
 from fitting import pipeline
@@ -16,7 +17,6 @@ from fitting.cli import main
 from fitting.config import FitConfig
 from fitting.types import Solution
 from fitting.writers import WRITERS
-from made_clips import FLOAT64, SIZE, placed, rotations, seen
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 7
@@ -37,7 +37,9 @@ def landmarks(open_head, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("landmarks")
     head = open_head.to(FLOAT64)
     talking = placed(head, [(5, 4 * k, 2) for k in range(FRAMES)])
-    talking = talking.replace({"jaw_pose": rotations([(10, 0, 0)] * FRAMES), "betas": talking["betas"] + 1})
+    identity = torch.zeros_like(talking["betas"])
+    identity[..., :5] = 1.0
+    talking = talking.replace({"jaw_pose": rotations([(10, 0, 0)] * FRAMES), "betas": identity})
     turning = seen(head, talking).keypoints
     other = seen(head, placed(head, [(0, -10, 0)] * FRAMES, place=(0.2, -0.01, -0.9))).keypoints
     save(folder / "clip.npz", turning, detected=~np.isin(np.arange(FRAMES), GAPS))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fitting.solvers import SOLVERS, Arrow, SolverOptions
+from fitting.solvers import SOLVERS, Arrow, Blocks, SolverOptions
 from fitting.types import Stop
 
 
@@ -29,8 +29,9 @@ class Objective:
         values, vectors = torch.linalg.eigh(matrices)
         own = vectors @ torch.diag_embed(values.abs().clamp(min=1e-6)) @ vectors.mT
         count, n = x.shape
-        empty = x.new_zeros
-        return Arrow(own[:, None], empty(count, 0, n), empty(count, 0, n), empty(count, 1, n, 0), empty(count, 0, 0))
+        blocks = Blocks(own[:, None], x.new_zeros(count, 1, n, 0), x.new_zeros(count, 0, 0))
+        ties = x.new_zeros(count, 0, n)
+        return Arrow(1, n, 0, 1, ties, ties, blocks.corner, lambda window: blocks)
 
 
 def quadratics(x, rows):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import roma
 import torch
+from made_clips import FLOAT64, SIZE, case_of, degrees_apart, placed, seen
 
 from fitting.camera import exif_to_focal, fov_to_focal, intrinsics
 from fitting.config import CameraConfig
 from fitting.start import BLENDSHAPES, camera_matrices, fill_rotations, fill_rows, guess
 from fitting.types import Codes, InputError
-from made_clips import FLOAT64, SIZE, case_of, degrees_apart, placed, seen
 
 POSES = {
     "frontal": (0, 0, 0),

@@ -35,9 +35,9 @@ def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum
         if len(rows) == 0:
             break
         arrow = objective.curvature(x[rows], rows)
-        step = arrow.factor(damping[rows]).solve(-gradient[rows])
+        step, diagonal = arrow.solve(-gradient[rows], damping[rows])
         slope = -(gradient[rows].double() * step).sum(dim=1)
-        predicted = 0.5 * (slope + damping[rows] * (arrow.diagonal * step.square()).sum(dim=1))
+        predicted = 0.5 * (slope + damping[rows] * (diagonal * step.square()).sum(dim=1))
         trial = x[rows] + step.to(x)
         trial_value, trial_gradient = objective.evaluate(trial, rows)
         iterations[rows] += 1

@@ -7,7 +7,7 @@ Whitening, kernel and confidence are applied in one place (`problem.py`); a term
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
@@ -66,10 +66,23 @@ class Scene:
     yard_stick: float  # metres
     parameters: Parameters
     start: Parameters
-    posed: Posed  # its points are the evidence's keypoints
-    pixels: Float[Tensor, "problems frames points 2"]
     evidence: Evidence
+    take_picture: Callable[[], tuple[Posed, Tensor]]
     substitute: Mapping[str, Tensor] | None = None
+
+    @cached_property
+    def picture(self) -> tuple[Posed, Tensor]:
+        """Taken when a term first looks at it: a belief about a whole clip's motion needs no posed body."""
+        return self.take_picture()
+
+    @property
+    def posed(self) -> Posed:
+        """The body; its points are the evidence's keypoints."""
+        return self.picture[0]
+
+    @property
+    def pixels(self) -> Float[Tensor, "problems frames points 2"]:
+        return self.picture[1]
 
     @cached_property
     def coordinates(self) -> Mapping[str, Tensor]:
