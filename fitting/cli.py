@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b] [--KEY VALUE ...] [--quiet]
 
@@ -91,7 +92,8 @@ class ProgressBar:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.what, self.bar = "", None
+        self.what = ""
+        self.bar: Any = None
 
     def __call__(self, what: str, done: int, count: int) -> None:
         if self.quiet or count <= 1:
@@ -109,7 +111,7 @@ class ProgressBar:
         self.bar = None
 
 
-def summary(solutions: list, config, seconds: float) -> str:  # type: ignore[no-untyped-def, type-arg]
+def summary(solutions: list, config, seconds: float) -> str:  # type: ignore[no-untyped-def]
     """What was fitted, how well, and where it lies."""
     import numpy as np
 

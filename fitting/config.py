@@ -112,6 +112,7 @@ class FitConfig(Record):
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
     precision: Literal["float32", "float64"] = Field(default="float32", description="of the parameters")
     chunk: int = Field(default=256, ge=1, description="independent frames solved side by side; bounds memory")
+    error_bars: bool = Field(default=True, description="standard deviations of everything fitted")
     quiet: bool = Field(default=False, description="no progress bar, no summary")
     body: BodyConfig = BodyConfig()
     camera: CameraConfig = CameraConfig()

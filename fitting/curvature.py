@@ -112,7 +112,12 @@ class Frames:
         self.own *= own[:, None] * own
         self.border *= own[:, None] * shared
         self.corner *= shared[:, None] * shared
-        return Blocks(self.own, self.border, self.corner)
+        # A product in float32 is symmetric to its own rounding only, and the way back down a chain amplifies that.
+        return Blocks(symmetric(self.own), self.border, symmetric(self.corner))
+
+
+def symmetric(blocks: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
+    return 0.5 * (blocks + blocks.mT)
 
 
 def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " unknowns"]:
@@ -206,7 +211,8 @@ def add_dense(builder: Frames, term: Term, scene: Scene, weights: Tensor) -> Non
     names = [name for name in term.reads if name in builder.local and name in scene.coordinates]
     if not names:
         return
-    columns, places = [], []
+    columns = []
+    places: list[int] = []
     for name in names:
         coordinates = scene.coordinates[name]
         by_coordinate = []

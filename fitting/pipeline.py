@@ -87,7 +87,7 @@ def only_105(observations: Observations) -> Observations:
 
 
 def known_truth(solutions: list[Solution]) -> dict[str, object] | None:
-    known = {s.observations.person: found for s in solutions if (found := compare(s)) is not None}
+    known: dict[str, object] = {s.observations.person: found for s in solutions if (found := compare(s)) is not None}
     return known or None
 
 

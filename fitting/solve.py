@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,9 @@ from fitting.solvers import SOLVERS, Minimum, SolverOptions
 from fitting.summary import summarise
 from fitting.terms import Terms
 from fitting.types import Block, ConfigError, Parameters, Solution, Stop
+from fitting.uncertainty import error_bars
+
+LONGEST_WITH_ERROR_BARS = 1000  # frames of one clip: with landmark offsets they cost some milliseconds a frame
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -47,18 +51,41 @@ def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress =
     )
     fittable = torch.nonzero(evidence.seen.any(dim=1))[:, 0]
     result, iterations, stop = run_stages(problem.select(fittable), config, progress)
-    result, stop = keep_better(problem.select(fittable), start_of(fittable, start), result, stop)
-    return summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)
+    result, stop = keep_better(problem.select(fittable), pick(start, fittable), result, stop)
+    solution = summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)
+    if not config.error_bars or result["transl"].shape[1] > LONGEST_WITH_ERROR_BARS:
+        return solution
+    return with_error_bars(solution, problem.select(fittable), fittable, result, config)
 
 
-def start_of(rows: Tensor, start: Parameters) -> Parameters:
-    return pick(start, rows)
+def with_error_bars(
+    solution: Solution, problem: Problem, fitted: Tensor, result: Parameters, config: FitConfig
+) -> Solution:
+    """Standard deviations of all that any stage has fitted; NaN in frames that were not fitted."""
+    names = dict.fromkeys(name for stage in config.stages for name in stage.blocks() if name in result)
+    blocks = known_blocks(problem)
+    found = error_bars(problem, result, tuple(blocks[name] for name in names))
+    frames = len(solution)
+    rows = np.arange(frames).reshape(-1, problem.frames)[fitted.cpu().numpy()].ravel()
+
+    def spread(values: np.ndarray, size: int, columns: np.ndarray | slice) -> np.ndarray:
+        whole = np.full((frames, size), np.nan)
+        whole[rows[:, None], np.arange(size)[columns]] = values
+        whole[~solution.valid] = np.nan
+        return whole
+
+    return replace(
+        solution,
+        sd={name: spread(values, values.shape[1], slice(None)) for name, values in found.blocks.items()},
+        projected_sd=spread(found.keypoints, len(solution.observations.layout), problem.evidence.points.cpu().numpy()),
+    )
 
 
 def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple[Parameters, Tensor, list[Stop]]:
     """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop."""
     count = problem.count
-    parts, iterations, stop = [], [], []
+    parts, iterations = [], []
+    stop: list[Stop] = []
     for first in range(0, count, config.chunk):
         chunk = problem.select(torch.arange(first, min(first + config.chunk, count), device=problem.K.device))
         total = torch.zeros(chunk.count, dtype=torch.long, device=problem.K.device)
@@ -96,7 +123,7 @@ def keyframes(problem: Problem, count: int | None) -> Tensor | None:
 
 def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
     """A stage's problem: its terms, its free blocks, and the nuisance blocks it brings."""
-    blocks = {block.name: block for block in (*problem.body.blocks, *nuisance_blocks(problem))}
+    blocks = known_blocks(problem)
     names = stage.blocks()
     unknown = [name for name in names if name not in blocks]
     if unknown:
@@ -123,6 +150,10 @@ def check_names(terms: Terms, blocks: set[str], problem: Problem) -> None:
             unknown = [key for key in getattr(term, field, {}) if key not in known]
             if unknown:
                 raise ConfigError(f"terms.{name}.{field}: no {unknown[0]!r}; there are {', '.join(sorted(known))}")
+
+
+def known_blocks(problem: Problem) -> dict[str, Block]:
+    return {block.name: block for block in (*problem.body.blocks, *nuisance_blocks(problem))}
 
 
 def nuisance_blocks(problem: Problem) -> tuple[Block, ...]:

@@ -122,7 +122,7 @@ def align_some(
     rotation = torch.cat(starts)
     tile = [t.repeat(count, *[1] * (t.ndim - 1)) for t in (keypoints, weights, K)]
     place = initial_place(points, rotation, *tile)
-    rotation, place, cost = refine(points, rotation, place, *tile, iterations=FIRST_ITERATIONS)
+    rotation, place, cost = refine(points, rotation, place, tile[0], tile[1], tile[2], FIRST_ITERATIONS)
     best = cost.unflatten(0, (count, frames)).argmin(dim=0)
     index = best * frames + torch.arange(frames, device=best.device)
     return refine(points, rotation[index], place[index], keypoints, weights, K, LAST_ITERATIONS)[:2]

@@ -54,7 +54,10 @@ def summarise(
         cost_start=frame_costs(problem, problem.start, seen),
         cost_end=frame_costs(problem, whole, seen),
         iterations=np.repeat(steps.numpy(), per_problem),
-        stop=tuple(r if s else Stop.NOT_FITTED for r, s in zip(np.repeat(reasons, per_problem), seen, strict=True)),
+        stop=tuple(
+            r if s else Stop.NOT_FITTED
+            for r, s in zip([r for r in reasons for _ in range(per_problem)], seen, strict=True)
+        ),
         projected=pixels,
         seconds=seconds,
     )

@@ -7,9 +7,9 @@ together (a clip is one problem of many frames, twenty unrelated photos are twen
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import roma
@@ -83,13 +83,26 @@ class Layout:
 class Pictures(Protocol):
     """The frames of an input, opened one at a time: memory does not grow with their number."""
 
-    source: str  # what the user named
-    names: tuple[str, ...]  # one per frame, unique, safe as a file name
-    image_sizes: Int[np.ndarray, "frames 2"]  # width, height
-    fps: float | None  # None for photos
-    timestamps: Float[np.ndarray, " frames"] | None  # seconds
-    focal_hints: Float[np.ndarray, " frames"]  # focal length in pixels from EXIF, NaN where unknown
-    is_clip: bool  # frames follow each other in time and show the same people
+    @property
+    def source(self) -> str: ...  # what the user named
+
+    @property
+    def names(self) -> tuple[str, ...]: ...  # one per frame, unique, safe as a file name
+
+    @property
+    def image_sizes(self) -> Int[np.ndarray, "frames 2"]: ...  # width, height
+
+    @property
+    def fps(self) -> float | None: ...  # None for photos
+
+    @property
+    def timestamps(self) -> Float[np.ndarray, " frames"] | None: ...  # seconds
+
+    @property
+    def focal_hints(self) -> Float[np.ndarray, " frames"]: ...  # focal length in pixels from EXIF, NaN where unknown
+
+    @property
+    def is_clip(self) -> bool: ...  # frames follow each other in time and show the same people
 
     def __len__(self) -> int: ...
 
@@ -224,34 +237,78 @@ class Embedding:
 class Posed(Protocol):
     """A body in one pose per frame, in the world frame, metres."""
 
-    points: Float[Tensor, "problems frames points 3"]
-    joints: Float[Tensor, "problems frames joints 3"]
-    rotations: Float[Tensor, "problems frames joints 3 3"]  # of every joint, in the world
+    @property
+    def points(self) -> Float[Tensor, "problems frames points 3"]: ...
+
+    @property
+    def joints(self) -> Float[Tensor, "problems frames joints 3"]: ...
+
+    @property
+    def rotations(self) -> Float[Tensor, "problems frames joints 3 3"]: ...  # of every joint, in the world
 
 
 @runtime_checkable
 class Body(Protocol):
     """What terms, solvers and writers may know of a body; `bodies/` has the classes."""
 
-    name: str  # 'open_head', 'flame2020', ...
-    sha256: str  # of the model file
-    blocks: tuple[Block, ...]
-    joint_names: tuple[str, ...]
-    faces: Int[np.ndarray, "triangles 3"]
-    colours: Float[np.ndarray, "vertices 3"] | None  # 0..1
-    face_region: Int[np.ndarray, " vertices"] | None  # vertex numbers of the face, for accuracy
-    uv: Float[np.ndarray, "coordinates 2"] | None
-    uv_faces: Int[np.ndarray, "triangles 3"] | None
-    head_joint: int  # whose world rotation the contour's yaw is read from
-    embeddings: Mapping[str, Embedding]  # by layout name
-    yard_sticks: Mapping[str, float]  # by layout name: metres between its size pair on the mean body
-    expression_names: tuple[str, ...]
-    expression_sd: Float[Tensor, " expressions"]
-    expression_bounds: Float[Tensor, "expressions 2"]  # infinite where there is none
+    @property
+    def name(self) -> str: ...  # 'open_head', 'flame2020', ...
+
+    @property
+    def sha256(self) -> str: ...  # of the model file
+
+    @property
+    def blocks(self) -> tuple[Block, ...]: ...
+
+    @property
+    def joint_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def faces(self) -> Int[np.ndarray, "triangles 3"]: ...
+
+    @property
+    def colours(self) -> Float[np.ndarray, "vertices 3"] | None: ...  # 0..1
+
+    @property
+    def face_region(self) -> Int[np.ndarray, " vertices"] | None: ...  # vertex numbers of the face, for accuracy
+
+    @property
+    def uv(self) -> Float[np.ndarray, "coordinates 2"] | None: ...
+
+    @property
+    def uv_faces(self) -> Int[np.ndarray, "triangles 3"] | None: ...
+
+    @property
+    def head_joint(self) -> int: ...  # whose world rotation the contour's yaw is read from
+
+    @property
+    def embeddings(self) -> Mapping[str, Embedding]: ...  # by layout name
+
+    @property
+    def yard_sticks(self) -> Mapping[str, float]: ...  # by layout name: metres between its size pair on the mean body
+
+    @property
+    def expression_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def expression_sd(self) -> Float[Tensor, " expressions"]: ...
+
+    @property
+    def expression_bounds(self) -> Float[Tensor, "expressions 2"]: ...  # infinite where there is none
 
     def neutral(self, problems: int, frames: int) -> Parameters: ...
 
     def pose(self, parameters: Parameters) -> Posed: ...
+
+    def differentiate(
+        self,
+        parameters: Parameters,
+        posed: Any,  # what `pose` gave, of the body's own class
+        functional: Float[Tensor, "problems frames points rows 3"],
+        names: Collection[str],
+    ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
+        """d (functional . point) / d step of the named blocks, in closed form."""
+        ...
 
     def restrict(self, embedding: Embedding) -> Body: ...
 
@@ -281,6 +338,9 @@ class Solution:
     stop: tuple[Stop, ...]
     projected: Float[np.ndarray, "frames points 2"]  # fitted keypoints in pixels, NaN where the body has none
     seconds: float
+    # Standard deviations: of every fitted block (rotations: radians about the world's axes), of projected keypoints.
+    sd: Mapping[str, Float[np.ndarray, "frames _"]] = field(default_factory=dict)
+    projected_sd: Float[np.ndarray, "frames points"] | None = None
 
     def __len__(self) -> int:
         return len(self.observations)

@@ -26,7 +26,10 @@ ALLOWED = {
     "problem": {"terms", "types", "camera"},
     "start": {"config", "evidence", "types", "camera"},
     "summary": {"evidence", "problem", "start", "types", "camera"},
-    "solve": {"config", "curvature", "evidence", "problem", "solvers", "summary", "terms", "types", "camera"},
+    "uncertainty": {"curvature", "problem", "solvers", "types", "camera"},
+    "solve": {
+        "config", "curvature", "evidence", "problem", "solvers", "summary", "terms", "types", "uncertainty", "camera",
+    },
     "truth": {"types", "camera"},
     "samples": {"evidence", "render", "types", "camera"},
     "pipeline": {

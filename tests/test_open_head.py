@@ -126,7 +126,9 @@ def test_only_the_jaw_joint_opens_the_mouth(head):
 def test_a_blink_closes_the_lids_and_stops_there(head):
     names = head["expression_names"].tolist()
     blink = head["shapedirs"][..., int(head["num_betas"]) + names.index("eyeBlinkLeft")]
-    before, after = (_points(head, "ibug68_static", shape) for shape in (head["v_template"], head["v_template"] + blink))
+    before, after = (
+        _points(head, "ibug68_static", shape) for shape in (head["v_template"], head["v_template"] + blink)
+    )
     for upper, lower in ((43, 47), (44, 46)):
         opened = (before[upper - 17] - before[lower - 17])[1]
         left_open = (after[upper - 17] - after[lower - 17])[1]

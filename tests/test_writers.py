@@ -40,13 +40,18 @@ BALL = trimesh.creation.icosphere(2, 0.1)
 class FakeBody(Body):
     """A ball that fulfils the protocol of a body: it is moved by `transl` and turned by `global_orient`."""
 
+    name = "open_head"
     sha256 = "ab" * 32
     blocks = BLOCKS
     joint_names = ("root",)
     faces = np.array(BALL.faces)
+    head_joint = 0
     embeddings: dict = {}
-    yard_stick = 0.1
+    yard_sticks: dict = {}
     expression_names = ("smile", "frown", "blink", "pout")
+    expression_sd = torch.ones(4)
+    expression_bounds = torch.tensor([[0.0, 1.0]] * 4)
+    face_region = None
     colours = None
     uv = None
     uv_faces = None

@@ -15,6 +15,7 @@ from fitting.bodies.open_head_source import HeadSource
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
+
 @dataclass(frozen=True)
 class AlignedSamples:
     """Adult heads without position, rotation and size. N samples, V vertices."""
@@ -52,8 +53,10 @@ def rest_samples(source: HeadSource, rows: slice) -> tuple[np.ndarray, np.ndarra
     return vertices, joints
 
 
-def align(vertices: np.ndarray, joints: np.ndarray, table: np.ndarray, weight: np.ndarray, rounds: int = 4) -> AlignedSamples:
-    """Removes position, rotation and uniform size by generalised Procrustes over the weighted vertices."""
+def align(
+    vertices: np.ndarray, joints: np.ndarray, table: np.ndarray, weight: np.ndarray, rounds: int = 4
+) -> AlignedSamples:
+    """Removes position, rotation and uniform size by Procrustes over the weighted vertices."""
     used = np.flatnonzero(weight)
     w = (weight[used] / weight[used].sum())[:, None]
     points = vertices[:, used].astype(float)
@@ -72,7 +75,9 @@ def align(vertices: np.ndarray, joints: np.ndarray, table: np.ndarray, weight: n
     mean_joints = turned_joints.mean(axis=0)
     mean = 0.5 * (mean + mirrored(mean, table))
     mean_joints = 0.5 * (mean_joints + mean_joints[[0, 1, 2, 4, 3]] * MIRROR)
-    return AlignedSamples(turned - mean.astype(np.float32), turned_joints - mean_joints, mean, mean_joints, sizes / sizes.mean())
+    return AlignedSamples(
+        turned - mean.astype(np.float32), turned_joints - mean_joints, mean, mean_joints, sizes / sizes.mean()
+    )
 
 
 def _symmetric_mean(points: np.ndarray, used: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -90,7 +95,7 @@ def _rotations_onto(points: np.ndarray, target: np.ndarray, weight: np.ndarray) 
 
 
 def without_size(samples: AlignedSamples, weight: np.ndarray) -> AlignedSamples:
-    """Takes the uniform-scale part out of the residuals to first order, so that no linear direction changes the size."""
+    """Takes uniform scale out of the residuals, to first order, so that no linear direction changes the size."""
     w = (weight / weight.sum())[:, None]
     centre = (samples.mean_vertices * w).sum(axis=0)
     centred = samples.mean_vertices - centre
@@ -148,7 +153,12 @@ def _components(part: np.ndarray, weight: np.ndarray, components: int) -> tuple[
 
 
 def joint_regressor(
-    template: np.ndarray, joints: np.ndarray, identity: np.ndarray, joint_identity: np.ndarray, expression: np.ndarray, allowed: np.ndarray
+    template: np.ndarray,
+    joints: np.ndarray,
+    identity: np.ndarray,
+    joint_identity: np.ndarray,
+    expression: np.ndarray,
+    allowed: np.ndarray,
 ) -> np.ndarray:
     """(J,V) minimum-norm weights over the allowed vertices that give every joint exactly.
 
@@ -156,10 +166,20 @@ def joint_regressor(
     expression, and its weights sum to one. A non-negative local regression is centimetres off for the neck.
     """
     used = np.flatnonzero(allowed)
-    blocks = [template[used].T, identity[used].reshape(len(used), -1).T, expression[used].reshape(len(used), -1).T, np.ones((1, len(used)))]
+    blocks = [
+        template[used].T,
+        identity[used].reshape(len(used), -1).T,
+        expression[used].reshape(len(used), -1).T,
+        np.ones((1, len(used))),
+    ]
     constraints = np.concatenate(blocks)
     targets = np.concatenate(
-        [joints.T, joint_identity.reshape(len(joints), -1).T, np.zeros((blocks[2].shape[0], len(joints))), np.ones((1, len(joints)))]
+        [
+            joints.T,
+            joint_identity.reshape(len(joints), -1).T,
+            np.zeros((blocks[2].shape[0], len(joints))),
+            np.ones((1, len(joints))),
+        ]
     )
     # Rows differ by orders of magnitude in scale: normalise them so that the cut-off of the pseudo-inverse is fair.
     scale = np.maximum(np.linalg.norm(constraints, axis=1, keepdims=True), 1e-12)

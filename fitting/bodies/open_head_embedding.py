@@ -2,13 +2,13 @@
 
 For every landmark the surface sample is chosen whose projections explain its detections best in all views: smallest
 mean 2D distance, capped so that a failed detection does not pull. Nothing is cast back onto the mesh, so contour points
-and points that turn away are placed too. Mirrored landmarks are solved together, landmarks of the midline on the midline.
+and points that turn away are placed too. Mirrored landmarks are solved together, those of the midline on the midline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -35,8 +35,14 @@ class Placement:
     vertices: np.ndarray
     weights: np.ndarray
 
-    def __getitem__(self, rows: np.ndarray | slice) -> "Placement":
+    def __getitem__(self, rows: np.ndarray | slice) -> Placement:
         return Placement(self.vertices[rows], self.weights[rows])
+
+
+def joined(seen: Iterable[Detections]) -> Detections:
+    """All views of several records in one."""
+    seen = list(seen)
+    return Detections(*(np.concatenate([getattr(part, field.name) for part in seen]) for field in fields(Detections)))
 
 
 def detect_faces(pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -45,7 +51,7 @@ def detect_faces(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
     found = np.full((len(pictures), 478, 2), np.nan)
     with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, max_num_faces=1) as mesh:
-        for row, picture in zip(found, pictures):
+        for row, picture in zip(found, pictures, strict=True):
             faces = mesh.process(picture).multi_face_landmarks
             if faces:
                 size = picture.shape[1::-1]
@@ -88,7 +94,8 @@ def place_pairs(
     cost = sample_cost(coarse, pairs[:, 0], detections)
     cost += sample_cost(mirrored_placement(coarse, mirror), pairs[:, 1], detections)
     chosen = [
-        _refine(pair, triangles[np.argsort(row)[:REFINED_TRIANGLES]], mirror, detections) for pair, row in zip(pairs, cost)
+        _refine(pair, triangles[np.argsort(row)[:REFINED_TRIANGLES]], mirror, detections)
+        for pair, row in zip(pairs, cost, strict=True)
     ]
     return Placement(np.array([c[0] for c in chosen]), np.array([c[1] for c in chosen]))
 
@@ -102,7 +109,9 @@ def barycentric_grid(steps: int) -> np.ndarray:
     return np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
 
 
-def _refine(pair: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, detections: Detections) -> tuple[np.ndarray, np.ndarray]:
+def _refine(
+    pair: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, detections: Detections
+) -> tuple[np.ndarray, np.ndarray]:
     grid = barycentric_grid(STEPS)
     samples = Placement(np.repeat(triangles, len(grid), axis=0), np.tile(grid, (len(triangles), 1)))
     cost = sample_cost(samples, pair[:1], detections)[0]
@@ -111,11 +120,10 @@ def _refine(pair: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, detecti
     return samples.vertices[best], samples.weights[best]
 
 
-def place_midline(landmarks: np.ndarray, edges: np.ndarray, detections: Detections) -> Placement:
-    """(L,) placements on edges (E,2) that run along the midline."""
+def place_midline(landmarks: np.ndarray, triangles: np.ndarray, detections: Detections) -> Placement:
+    """(L,) placements on the first edge of triangles (E,3) whose first two corners lie on the midline."""
     share = np.linspace(0, 1, 13)
-    corners = np.repeat(edges, len(share), axis=0)
-    weights = np.tile(np.stack([1 - share, share, 0 * share], axis=1), (len(edges), 1))
-    samples = Placement(np.concatenate([corners, corners[:, :1]], axis=1), weights)
+    weights = np.tile(np.stack([1 - share, share, 0 * share], axis=1), (len(triangles), 1))
+    samples = Placement(np.repeat(triangles, len(share), axis=0), weights)
     best = sample_cost(samples, landmarks, detections).argmin(axis=1)
     return samples[best]

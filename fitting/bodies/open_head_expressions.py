@@ -1,6 +1,7 @@
 """Expression directions of the open head: MakeHuman's facial actions and expression units, made fit for fitting.
 
-They lose what a joint does (jaw, gaze), are made exact mirror images of one another, and a blink ends where the lids meet.
+They lose what a joint does (jaw, gaze), are made exact mirror images of one another, and a blink ends where the lids
+meet.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from fitting.bodies.open_head_mesh import HeadMesh
 from fitting.bodies.open_head_rings import Rings
 from fitting.bodies.open_head_source import HeadSource
 
-
 DROPPED_ACTIONS = (
-    # The jaw joint and the eye joints do these. jawForward, a translation, goes too: on stills it is the prognathic chin
-    # of the identity under a second name. No other action or unit turns the chin about the jaw by more than 0.1 degrees.
+    # The jaw joint and the eye joints do these. jawForward, a translation, goes too: on stills it is the prognathic
+    # chin of the identity under a second name. No other action or unit turns the chin about the jaw by 0.1 degrees.
     *("jawOpen", "jawLeft", "jawRight", "jawForward", "tongueOut"),
     *("eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight"),
 )

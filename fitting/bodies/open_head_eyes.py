@@ -33,7 +33,11 @@ def unit_sphere(mirror: bool) -> UnitSphere:
     polar = np.radians(RING_DEGREES)
     around = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
     ring = np.stack(
-        [np.outer(np.sin(polar), np.cos(around)), np.outer(np.sin(polar), np.sin(around)), np.outer(np.cos(polar), np.ones(SEGMENTS))],
+        [
+            np.outer(np.sin(polar), np.cos(around)),
+            np.outer(np.sin(polar), np.sin(around)),
+            np.outer(np.cos(polar), np.ones(SEGMENTS)),
+        ],
         axis=-1,
     )
     directions = np.concatenate([[[0.0, 0.0, 1.0]], ring.reshape(-1, 3), [[0.0, 0.0, -1.0]]])

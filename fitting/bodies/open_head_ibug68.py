@@ -12,38 +12,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fitting.bodies.open_head_embedding import Placement
+from fitting.bodies.open_head_embedding import Placement, barycentric_grid
 from fitting.bodies.open_head_mesh import HeadMesh
 from fitting.bodies.open_head_paint import BROW_HALF_WIDTH, BROW_LINE
+from fitting.bodies.open_head_rays import cast_rays
 from fitting.bodies.open_head_rings import Rings
+from fitting.layouts import IBUG68
 
 LID_RING, OUTER_LIP_RING, LIP_CORNER_RING, INNER_LIP_RING = 2, 7, 5, 1
 LID_SHARES = {"upper": (0.31, 0.67), "lower": (0.29, 0.65)}
 """Along x from the outer to the inner corner."""
+LIP_SHARES = (0.63, 0.27)
+"""Of points 53 and 52 (cupid's bow), likewise 55 and 56, along x from the middle to the corner."""
 NOSTRIL_X = (0.0147, 0.0077)
 """Of points 31/35 and 32/34, metres from the midline."""
 
 
-@dataclass(frozen=True)
-class Surface:
-    """A triangle mesh on which points are looked up by their position."""
-
-    vertices: np.ndarray
-    triangles: np.ndarray
-
-    def nearest(self, points: np.ndarray) -> Placement:
-        """Surface points nearest to positions (N,3)."""
-        import trimesh
-
-        mesh = trimesh.Trimesh(self.vertices, self.triangles, process=False)
-        closest, _, triangle = trimesh.proximity.closest_point(mesh, points)
-        corners = self.triangles[triangle]
-        weights = trimesh.triangles.points_to_barycentric(self.vertices[corners], closest)
-        weights = np.clip(weights, 0, None)
-        return Placement(corners, weights / weights.sum(axis=1, keepdims=True))
+def nearest_on_surface(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> Placement:
+    """Surface points nearest to positions (N,3), to a twentieth of a triangle's side."""
+    grid = barycentric_grid(20)
+    centres = vertices[triangles].mean(axis=1)
+    corners, weights = [], []
+    for point in points:
+        near = triangles[np.argsort(((centres - point) ** 2).sum(axis=1))[:20]]
+        samples = np.einsum("gk,tki->tgi", grid, vertices[near])
+        triangle, best = np.unravel_index(((samples - point) ** 2).sum(axis=2).argmin(), samples.shape[:2])
+        corners.append(near[triangle])
+        weights.append(grid[best])
+    return Placement(np.array(corners), np.array(weights))
 
 
-def static_positions(mesh: HeadMesh, template: np.ndarray, front: "FrontMap") -> np.ndarray:
+def place_static(mesh: HeadMesh, template: np.ndarray, outside: np.ndarray) -> Placement:
+    """(51,) points 17..67 on the triangles `outside` (T,3); the right side mirrors the left."""
+    positions = static_positions(mesh, template, front_map(template, mesh.triangles))
+    found = nearest_on_surface(template, outside, positions)
+    for left, right in IBUG68.pairs:
+        if right >= 17:
+            found.vertices[right - 17] = mesh.mirror[found.vertices[left - 17]]
+            found.weights[right - 17] = found.weights[left - 17]
+    return found
+
+
+def static_positions(mesh: HeadMesh, template: np.ndarray, front: FrontMap) -> np.ndarray:
     """(51,3) points 17..67 on the template, exactly mirror-symmetric."""
     brow = left_brow(front)
     nose = nose_points(front)
@@ -75,41 +85,39 @@ class FrontMap:
 
 def front_map(template: np.ndarray, triangles: np.ndarray, step: float = 2.5e-4) -> FrontMap:
     """Rays along -z over the face, every quarter of a millimetre."""
-    from embreex import rtcore_scene
-    from embreex.mesh_construction import TriangleMesh
-
     x, y = np.arange(-0.08, 0.08 + step, step), np.arange(-0.11, 0.07, step)
-    grid = np.stack(np.meshgrid(x, y) + [np.full((len(y), len(x)), 0.2)], axis=-1).reshape(-1, 3).astype(np.float32)
-    scene = rtcore_scene.EmbreeScene()
-    TriangleMesh(scene, np.ascontiguousarray(template[triangles], dtype=np.float32))
-    hit = scene.run(grid, np.tile(np.float32([0, 0, -1]), (len(grid), 1)), output=True)
-    depth = np.where(np.asarray(hit["primID"]) >= 0, 0.2 - np.asarray(hit["tfar"]), -np.inf)
+    grid = np.stack([*np.meshgrid(x, y), np.full((len(y), len(x)), 0.2)], axis=-1).reshape(-1, 3)
+    hits = cast_rays(template, triangles, grid, np.tile([0.0, 0.0, -1.0], (len(grid), 1)))
+    depth = 0.2 - hits.distance
     return FrontMap(x, y, depth.reshape(len(y), len(x)))
 
 
 def left_brow(front: FrontMap) -> np.ndarray:
     """(5,3) points 22..26: the upper edge of the hair, evenly from the inner to the outer end."""
     edge = BROW_LINE + BROW_HALF_WIDTH[:, None] * [0.0, 1.0]
-    dense = np.stack([np.interp(np.linspace(0, 1, 400), np.linspace(0, 1, len(edge)), column) for column in edge.T], axis=1)
+    dense = np.stack(
+        [np.interp(np.linspace(0, 1, 400), np.linspace(0, 1, len(edge)), column) for column in edge.T], axis=1
+    )
     length = np.concatenate([[0], np.linalg.norm(np.diff(dense, axis=0), axis=1).cumsum()])
     at = np.linspace(0, length[-1], 5)
     return np.array([front.at(np.interp(s, length, dense[:, 0]), np.interp(s, length, dense[:, 1])) for s in at])
 
 
 def nose_points(front: FrontMap) -> np.ndarray:
-    """(9,3) points 27..35: the bridge from between the eyes to the tip, then the base from the right wing to the left."""
+    """(9,3) points 27..35: the bridge from between the eyes to the tip, then the base from right to left."""
     middle = front.profile(0.0)
     below_eyes = (front.y < 0) & (front.y > -0.06)
     tip = front.y[below_eyes][middle[below_eyes].argmax()]
     bridge = [front.at(0.0, y) for y in np.linspace(0.002, tip, 4)]
-    base = {x: front.at(x, _nose_base(front, x, tip)) for x in (*NOSTRIL_X, 0.0)}
-    left = [base[0.0], base[NOSTRIL_X[1]], base[NOSTRIL_X[0]]]
+    wing, root = (_nose_base(front, x, tip) for x in (NOSTRIL_X[0], 0.0))
+    # Between them the slice runs into the nostril: the sill lies on the line from wing to root.
+    left = [front.at(0.0, root), front.at(NOSTRIL_X[1], 0.5 * (wing + root)), front.at(NOSTRIL_X[0], wing)]
     right = [p * [-1, 1, 1] for p in left[:0:-1]]
     return np.array(bridge + right + left)
 
 
 def _nose_base(front: FrontMap, x: float, tip: float) -> float:
-    """Height at which the underside of the nose meets the upper lip in the slice at x: its deepest point below the chord."""
+    """Height at which nose and upper lip meet in the slice at x: its deepest point below the chord."""
     z = front.profile(x)
     rows = np.flatnonzero((front.y < tip + 0.002) & (front.y > tip - 0.022) & np.isfinite(z))
     low, high = rows[0], rows[z[rows].argmax()]
@@ -119,7 +127,7 @@ def _nose_base(front: FrontMap, x: float, tip: float) -> float:
 
 
 def lid_points(eye: Rings, template: np.ndarray) -> np.ndarray:
-    """(6,3) points 42..47 of the left eye: inner corner, upper lid inwards to outwards, outer corner, lower lid back."""
+    """(6,3) points 42..47 of the left eye: inner corner, upper lid, outer corner, lower lid back."""
     margin = template[eye.out(LID_RING)]
     inner, outer = margin[0], margin[eye.left_corner]
     width = outer[0] - inner[0]
@@ -140,14 +148,12 @@ def lip_points(mouth: Rings, template: np.ndarray) -> tuple[np.ndarray, np.ndarr
     right, left = corners[0], corners[mouth.left_corner]
     upper = np.concatenate([[right], border[mouth.upper], [left]])
     lower = np.concatenate([[right], border[mouth.lower], [left]])
-    peak = abs(border[mouth.upper][border[mouth.upper][:, 1].argmax(), 0])
-    half = left[0]
-    beside = 0.5 * (peak + half)
-    outer_x = (-beside, -peak, 0.0, peak, beside)
+    far, near = (share * left[0] for share in LIP_SHARES)
+    outer_x = (-far, -near, 0.0, near, far)
     outer = [right, *(_on_curve(upper, x) for x in outer_x), left, *(_on_curve(lower, -x) for x in outer_x)]
     contact = template[mouth.out(INNER_LIP_RING)]
     inner_corners = contact[0] * [0.92, 1, 1], contact[mouth.left_corner] * [0.92, 1, 1]
-    inner_x = (-peak, 0.0, peak)
+    inner_x = (-near, 0.0, near)
     inner = [inner_corners[0], *(_on_curve(contact[mouth.upper], x) for x in inner_x)]
     inner += [inner_corners[1], *(_on_curve(contact[mouth.lower], -x) for x in inner_x)]
     return np.array(outer), np.array(inner)

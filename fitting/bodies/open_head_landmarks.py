@@ -7,14 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fitting.bodies.open_head_embedding import Detections, Placement, detect_faces, mirrored_placement, place_midline, place_pairs
+from fitting.bodies.open_head_embedding import (
+    Detections,
+    Placement,
+    detect_faces,
+    joined,
+    mirrored_placement,
+    place_midline,
+    place_pairs,
+)
 from fitting.bodies.open_head_mesh import HeadMesh
 from fitting.bodies.open_head_render import FULL, LIPS, Style, make_view, random_pose, render
 from fitting.layouts import MEDIAPIPE478
 
 PICTURE = 448
 TRAINING_SEED = 100
-NEUTRAL_VIEWS, EXPRESSIVE_VIEWS = 160, 240
+NEUTRAL_VIEWS, EXPRESSIVE_VIEWS = 200, 300
 TRAINING_STYLES = (LIPS, FULL)
 
 
@@ -38,7 +46,7 @@ def observe(
         pictures = [render(model, view, style, PICTURE, pose.seed) for style in styles]
         vertices = (view.project(view.vertices) / view.eye_distance)[None].astype(np.float32)
         depths = (1 / view.vertices[None, :, 2]).astype(np.float32)
-        for style, found in zip(styles, detect_faces(pictures)):
+        for style, found in zip(styles, detect_faces(pictures), strict=True):
             if not np.isnan(found).any():
                 yield Detections(vertices, depths, (found / view.eye_distance)[None].astype(np.float32)), style
 
@@ -47,7 +55,7 @@ def training_detections(model: Mapping[str, np.ndarray]) -> Detections:
     """Neutral and expressive faces in both training styles."""
     seen = [d for d, _ in observe(model, NEUTRAL_VIEWS, False, TRAINING_STYLES, TRAINING_SEED)]
     seen += [d for d, _ in observe(model, EXPRESSIVE_VIEWS, True, TRAINING_STYLES, TRAINING_SEED + 1)]
-    return Detections(*(np.concatenate([getattr(d, name) for d in seen]) for name in ("vertices", "depths", "points")))
+    return joined(seen)
 
 
 def place_mediapipe(model: Mapping[str, np.ndarray], mesh: HeadMesh, detections: Detections) -> LandmarkEmbedding:
@@ -66,7 +74,7 @@ def place_mediapipe(model: Mapping[str, np.ndarray], mesh: HeadMesh, detections:
         right = mirrored_placement(left, mesh.mirror)
         for side, placed in ((0, left), (1, right)):
             vertices[pairs[rows, side]], weights[pairs[rows, side]] = placed.vertices, placed.weights
-    middle = place_midline(in_middle, midline_edges(mesh, faces[skin], template), detections)
+    middle = place_midline(in_middle, midline_triangles(mesh, faces[skin]), detections)
     vertices[in_middle], weights[in_middle] = middle.vertices, middle.weights
     return LandmarkEmbedding(np.arange(len(MEDIAPIPE478)), Placement(vertices, weights))
 
@@ -79,8 +87,10 @@ def skin_triangles(mesh: HeadMesh, part: np.ndarray, names: list[str]) -> np.nda
     return outside[mesh.triangles].all(axis=1)
 
 
-def midline_edges(mesh: HeadMesh, faces: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """(E,2) edges of the given triangles that run along the midline, each once."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    on_midline = mesh.mirror[edges] == edges
-    return np.unique(np.sort(edges[on_midline.all(axis=1)], axis=1), axis=0)
+def midline_triangles(mesh: HeadMesh, faces: np.ndarray) -> np.ndarray:
+    """(E,3) one triangle for each edge that runs along the midline, turned so that the edge comes first."""
+    turned = np.concatenate([faces, faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]])
+    edges = turned[:, :2]
+    turned = turned[(mesh.mirror[edges] == edges).all(axis=1)]
+    first = np.unique(np.sort(turned[:, :2], axis=1), axis=0, return_index=True)[1]
+    return turned[first]

@@ -11,7 +11,19 @@ from fitting.bodies.open_head_rings import Rings, trace_rings
 from fitting.bodies.open_head_source import HeadSource
 
 PART_NAMES = (
-    "skin", "lips", "brows", "eyeball", "iris", "pupil", "teeth", "tongue", "mouth_interior", "scalp", "ears", "neck", "eye_socket",
+    "skin",
+    "lips",
+    "brows",
+    "eyeball",
+    "iris",
+    "pupil",
+    "teeth",
+    "tongue",
+    "mouth_interior",
+    "scalp",
+    "ears",
+    "neck",
+    "eye_socket",
 )
 MOUTH_CAVITY_RINGS, MOUTH_SKIN_RINGS = 8, 10
 EYE_CAVITY_RINGS, EYE_SKIN_RINGS = 8, 10
@@ -88,7 +100,9 @@ def _renumber(rings: Rings, new_index: np.ndarray) -> Rings:
     return replace(rings, vertices=new_index[rings.vertices])
 
 
-def split_quads(quads: np.ndarray, quad_uvs: np.ndarray, shape: np.ndarray, mirror: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_quads(
+    quads: np.ndarray, quad_uvs: np.ndarray, shape: np.ndarray, mirror: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(2Q,3) triangles and their uv indices. Each quad is split along its shorter diagonal; on a tie, along the one
     whose vertices or mirrored vertices have the smallest number, so that both halves of the head agree."""
     first = np.linalg.norm(shape[quads[:, 0]] - shape[quads[:, 2]], axis=1)
@@ -101,7 +115,9 @@ def split_quads(quads: np.ndarray, quad_uvs: np.ndarray, shape: np.ndarray, mirr
     return quads[rows, corners].reshape(-1, 3), quad_uvs[rows, corners].reshape(-1, 3)
 
 
-def _with_eye_uvs(uvs: np.ndarray, triangles: np.ndarray, spheres: tuple[UnitSphere, UnitSphere]) -> tuple[np.ndarray, np.ndarray]:
+def _with_eye_uvs(
+    uvs: np.ndarray, triangles: np.ndarray, spheres: tuple[UnitSphere, UnitSphere]
+) -> tuple[np.ndarray, np.ndarray]:
     """Keeps the skin's texture coordinates in use and gives each eyeball a small square in the lower left corner."""
     used, compact = np.unique(triangles, return_inverse=True)
     blocks, faces = [uvs[used]], [compact.reshape(-1, 3)]
@@ -115,7 +131,7 @@ def vertex_parts(source: HeadSource, mesh: HeadMesh, shape: np.ndarray, brows: n
     """(V,) int8 part of every vertex, symmetric. `shape` (V,3) is the template, `brows` the ids of brow vertices."""
     number = {name: index for index, name in enumerate(PART_NAMES)}
     segment, group = source.segment[mesh.kept], source.group[mesh.kept]
-    masks = dict(zip(source.mask_names.tolist(), source.masks[mesh.kept].T))
+    masks = source.mask_columns(mesh.kept)
     part = np.zeros(mesh.vertex_count, dtype=np.int8)
     skin = part[: len(mesh.kept)]  # a view
     chin = shape[mesh.mouth.out(10), 1].min()
@@ -130,16 +146,18 @@ def vertex_parts(source: HeadSource, mesh: HeadMesh, shape: np.ndarray, brows: n
     skin[group == "tongue"] = number["tongue"]
     part[mesh.mouth.vertices[mesh.mouth.rim : mesh.mouth.rim + LIP_RINGS].ravel()] = number["lips"]
     part[brows] = number["brows"]
-    for sphere, ids in zip(mesh.spheres, (mesh.left_eyeball, mesh.right_eyeball)):
+    for sphere, ids in zip(mesh.spheres, (mesh.left_eyeball, mesh.right_eyeball), strict=True):
         part[ids] = np.select(
-            [sphere.polar < PUPIL_DEGREES + 0.1, sphere.polar < IRIS_DEGREES + 0.1], [number["pupil"], number["iris"]], number["eyeball"]
+            [sphere.polar < PUPIL_DEGREES + 0.1, sphere.polar < IRIS_DEGREES + 0.1],
+            [number["pupil"], number["iris"]],
+            number["eyeball"],
         )
     return np.minimum(part, part[mesh.mirror])
 
 
 def face_region(source: HeadSource, mesh: HeadMesh) -> np.ndarray:
     """(K,) ids of the skin from forehead to chin and from ear to ear, without cavities, eyeballs, ears and neck."""
-    masks = dict(zip(source.mask_names.tolist(), source.masks[mesh.kept].T))
+    masks = source.mask_columns(mesh.kept)
     inside = (masks["face"] > 0.5) & (masks["ears"] < 0.5) & (source.segment[mesh.kept] == "head")
     inside = inside | inside[mesh.mirror[: len(inside)]]
     return np.flatnonzero(inside)

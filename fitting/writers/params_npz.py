@@ -10,6 +10,9 @@ F frames, P keypoints; strings are numpy strings, scalars are 0-d arrays:
     names, valid, source, stop, iterations, error_px, error_percent, start_error_px      (F,)
     keypoints          (F, P, 2) float32 pixels, measured;  confidence (F, P);  projected (F, P, 2) fitted, NaN: none
     layout, point_names (P,)
+    <block>_sd         (F, size) float32, standard deviation of every fitted block; rotations: radians about the world's
+                       axes, three a joint; NaN in frames that were not fitted. projected_sd (F, P) pixels. Absent where
+                       error bars were not asked for
     fps                () float64, NaN for photos;  timestamps (F,) seconds where known
     model, model_sha256, person, conventions, versions, format
 """
@@ -35,6 +38,7 @@ def write(solution: Solution, folder: Path) -> list[Path]:
         **_blocks(solution),
         **_frames(solution),
         **_evidence(solution),
+        **_error_bars(solution),
         **_text(solution),
     }
     return [write_npz(folder / person_name("params.npz", solution.observations.person), arrays)]
@@ -82,6 +86,13 @@ def _evidence(solution: Solution) -> dict[str, np.ndarray]:
         "layout": np.array(seen.layout.name),
         "point_names": np.array(seen.layout.point_names),
     }
+
+
+def _error_bars(solution: Solution) -> dict[str, np.ndarray]:
+    bars = {f"{name}_sd": np.asarray(values, dtype=np.float32) for name, values in solution.sd.items()}
+    if solution.projected_sd is not None:
+        bars["projected_sd"] = np.asarray(solution.projected_sd, dtype=np.float32)
+    return bars
 
 
 def _text(solution: Solution) -> dict[str, np.ndarray]:
