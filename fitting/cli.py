@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # torch must not load before the environment is set
+    from fitting.types import Solution
+
+MOST_NAMES = 12  # of files that are listed at the end
 
 USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b] [--KEY VALUE ...] [--quiet]
 
@@ -48,12 +53,14 @@ def run(words: list[str]) -> int:
     if not path.is_file() and (places.recipes() / path.name).is_file() and len(path.parts) <= 2:
         path = places.recipes() / path.name
     config = FitConfig.load(path, overrides)
-    bar = ProgressBar(quiet=config.quiet)
+    screen = Screen(quiet=config.quiet)
     began = time.perf_counter()
-    solutions = pipeline.fit(config, bar)
-    bar.close()
+    try:
+        solutions = pipeline.fit(config, screen)
+    finally:
+        screen.close()
     if not config.quiet:
-        print(summary(solutions, config, time.perf_counter() - began))
+        print(summary(solutions, screen.written, time.perf_counter() - began))
     return 0
 
 
@@ -87,15 +94,16 @@ def split_words(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
     return recipe, pairs
 
 
-class ProgressBar:
-    """tqdm bars, one per kind of work, frames per second included; silent when quiet."""
+class Screen:
+    """A watcher of the pipeline: tqdm bars, one per kind of work; notes to the error stream; silent when quiet."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.what = ""
         self.bar: Any = None
+        self.written: dict[Path, None] = {}  # in the order of writing, each once
 
-    def __call__(self, what: str, done: int, count: int) -> None:
+    def progress(self, what: str, done: int, count: int) -> None:
         if self.quiet or count <= 1:
             return
         from tqdm import tqdm
@@ -105,13 +113,20 @@ class ProgressBar:
             self.what, self.bar = what, tqdm(total=count, desc=what, unit="frame", leave=False)
         self.bar.update(done - self.bar.n)
 
+    def wrote(self, path: Path) -> None:
+        self.written[path] = None
+
+    def note(self, text: str) -> None:
+        self.close()
+        print(f"note: {text}", file=sys.stderr)
+
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
         self.bar = None
 
 
-def summary(solutions: list, config, seconds: float) -> str:  # type: ignore[no-untyped-def]
+def summary(solutions: list[Solution], written: Collection[Path], seconds: float) -> str:
     """What was fitted, how well, and where it lies."""
     import numpy as np
 
@@ -122,14 +137,12 @@ def summary(solutions: list, config, seconds: float) -> str:  # type: ignore[no-
         who = f"person {solution.observations.person}: " if len(solutions) > 1 else ""
         lines.append(
             f"{who}{fitted} of {count} frame{'s' * (count != 1)} fitted on {solution.body.name}: landmark error "
-            f"{np.nanmean(solution.error_px):.2f} px, {np.nanmean(solution.error_percent):.2f} % of the "
-            f"{solution.observations.layout.name} yard-stick (outer eye corners)"
+            f"{np.nanmean(solution.error_px):.2f} px, {np.nanmean(solution.error_percent):.2f} % of the distance "
+            "between the outer eye corners"
         )
-    folder = config.output_folder()
-    written = sorted(p for p in folder.rglob("*") if p.is_file())
-    lines += [f"  {path}" for path in written[:12]]
-    if len(written) > 12:
-        lines.append(f"  ... and {len(written) - 12} more files in {folder}")
+    lines += [f"  {path}" for path in list(written)[:MOST_NAMES]]
+    if len(written) > MOST_NAMES:
+        lines.append(f"  ... and {len(written) - MOST_NAMES} more files")
     lines.append(f"{seconds:.1f} s")
     return "\n".join(lines)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,32 +15,76 @@ from fitting.evidence import bind
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 from fitting.solve import solve
 from fitting.truth import compare
-from fitting.types import Body, ConfigError, DependencyError, Observations, Pictures, Solution
-
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+from fitting.types import Body, ConfigError, DependencyError, InputError, Observations, Pictures, Solution
 
 
-def fit(config: FitConfig, progress: Progress = lambda *_: None) -> list[Solution]:
-    """Fits every person of the input and writes the configured outputs; one solution per person."""
+@runtime_checkable
+class Watcher(Protocol):
+    """Told of everything that a person at the screen may want to know."""
+
+    def progress(self, what: str, done: int, count: int) -> None:
+        """`done` of `count` frames of some kind of work."""
+        ...
+
+    def wrote(self, path: Path) -> None:
+        """A file is complete."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something was not as expected, and the run goes on."""
+        ...
+
+
+class Silence:
+    """A watcher that keeps still."""
+
+    def progress(self, what: str, done: int, count: int) -> None: ...
+
+    def wrote(self, path: Path) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
+    """Fits every person of the input and writes the configured outputs; one solution per person.
+
+    Raises FitError: see `types.py` for its kinds. What was written before stays.
+    """
+    watcher = watcher or Silence()
     check_outputs(config)
     like = tensor_kind(config)
     body = bodies.load(**config.body.model_dump()).to(like)
-    folder = config.output_folder()
+    people = observe(config, body, watcher)
     solutions: list[Solution] = []
-    for observations in observe(config, body, progress):
+    for observations in people:
         case = bind(body, observations, start.camera_matrices(observations, config.camera), like)
+        if not start.can_place(case):
+            if len(people) == 1:
+                raise InputError(f"{config.input}: {start.TOO_FEW}")
+            watcher.note(f"person {observations.person} is left out: {start.TOO_FEW}")
+            continue
         parameters = start.guess(case)
-        solution = solve(case, parameters, config, progress)
-        for name in config.outputs:
-            progress(f"writing {name}", 0, len(solution))
-            writers.WRITERS[name](solution, folder)
+        solution = solve(case, parameters, config, watcher.progress)
         solutions.append(solution)
-        # After every person: what is written is described, should a later one fail.
-        writers.report.write(solutions, config.to_yaml(), folder, truth=known_truth(solutions))
+        write(solution, solutions, config, watcher)
+    if not solutions:
+        raise InputError(f"{config.input}: {start.TOO_FEW}")
     return solutions
 
 
-def observe(config: FitConfig, body: Body, progress: Progress = lambda *_: None) -> list[Observations]:
+def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher: Watcher) -> None:
+    """One person's files, and the report of everybody up to here: what is written is described, should a later
+    person fail."""
+    folder = config.output_folder()
+    for name in config.outputs:
+        watcher.progress(f"writing {name}", 0, len(solution))
+        for path in writers.WRITERS[name](solution, folder):
+            watcher.wrote(path)
+    for path in writers.report.write(so_far, config.to_yaml(), folder, truth=known_truth(so_far)):
+        watcher.wrote(path)
+
+
+def observe(config: FitConfig, body: Body, watcher: Watcher) -> list[Observations]:
     """Landmarks as they were given, or found by the detector in pictures; with the configured start."""
     if config.input == samples.NAME:
         return [with_start(samples.talking_head(body), config.start)]
@@ -50,7 +94,7 @@ def observe(config: FitConfig, body: Body, progress: Progress = lambda *_: None)
             max_persons=config.detector.max_persons,
             task_file=config.detector.task_file,
             min_confidence=config.detector.min_confidence,
-            progress=lambda done, count: progress("detecting", done, count),
+            progress=lambda done, count: watcher.progress("detecting", done, count),
         )
         found = detect(found, options, config.input)
     if config.detector.points == "mediapipe105":
@@ -70,11 +114,15 @@ def detect(pictures: Pictures, options: detectors.DetectorOptions, source: str) 
 
 
 def with_start(observations: Observations, named: str | None) -> Observations:
-    """`named` is null (start from nothing), 'input' (what came with the input) or a params.npz."""
+    """`named` is null (start from nothing), 'input' (what came with the input) or a params.npz: the first person's,
+    others are looked for beside it under their own names."""
     if named == "input":
         return observations
-    codes = readers.read_codes(Path(named)) if named else None
-    return replace(observations, start=codes)
+    if named is None:
+        return replace(observations, start=None)
+    path = Path(named)
+    own = path.with_name(writers.person_name(path.name, observations.person))
+    return replace(observations, start=readers.read_codes(own))
 
 
 def only_105(observations: Observations) -> Observations:

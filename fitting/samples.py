@@ -31,9 +31,9 @@ VISEMES = {
     "mouthStretchRight": (0.35, 1.1, 0.3), "mouthSmileLeft": (0.6, 2.9, 1.4), "mouthSmileRight": (0.55, 2.9, 1.4),
     "mouthUpperUpLeft": (0.3, 1.7, 0.3), "mouthUpperUpRight": (0.3, 1.7, 0.3), "mouthPressLeft": (0.4, 2.1, 0.2),
     "mouthPressRight": (0.4, 2.1, 0.2), "mouthLowerDownLeft": (0.35, 1.5, 0.25),
-    "mouthLowerDownRight": (0.35, 1.5, 0.25), "browInnerUp": (0.7, 2.3, 0.7), "browOuterUpLeft": (0.5, 2.3, 0.7), "browOuterUpRight": (0.5, 2.3, 0.7),
-    "browDownLeft": (0.5, 3.7, 0.6), "browDownRight": (0.5, 3.7, 0.6), "cheekSquintLeft": (0.4, 2.9, 1.2),
-    "cheekSquintRight": (0.4, 2.9, 1.2),
+    "mouthLowerDownRight": (0.35, 1.5, 0.25), "browInnerUp": (0.7, 2.3, 0.7), "browOuterUpLeft": (0.5, 2.3, 0.7),
+    "browOuterUpRight": (0.5, 2.3, 0.7), "browDownLeft": (0.5, 3.7, 0.6), "browDownRight": (0.5, 3.7, 0.6),
+    "cheekSquintLeft": (0.4, 2.9, 1.2), "cheekSquintRight": (0.4, 2.9, 1.2),
 }  # fmt: skip
 BLINK = (0.95, 1.4, 0.16)  # four frames
 

@@ -145,8 +145,10 @@ def check_names(terms: Terms, blocks: set[str], problem: Problem) -> None:
 
     Raises ConfigError.
     """
+    layout = problem.evidence.layout
+    known_names = {"blocks": blocks, "groups": set(layout.groups), "parts": set(layout.distances)}
     for name, term in terms.named().items():
-        for field, known in (("blocks", blocks), ("groups", set(problem.evidence.layout.groups))):
+        for field, known in known_names.items():
             unknown = [key for key in getattr(term, field, {}) if key not in known]
             if unknown:
                 raise ConfigError(f"terms.{name}.{field}: no {unknown[0]!r}; there are {', '.join(sorted(known))}")

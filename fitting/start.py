@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import roma
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.camera import camera_to_pixels, fov_to_focal, intrinsics, pixel_rows, world_to_camera
@@ -14,6 +14,8 @@ from fitting.evidence import Case
 from fitting.types import Body, Codes, InputError, Observations, Parameters
 
 FIRST_ITERATIONS, LAST_ITERATIONS = 8, 15  # of all candidates, of the best one
+LEAST_POINTS = 4
+TOO_FEW = f"no frame has {LEAST_POINTS} or more visible keypoints: nothing can be placed"
 ALIGN_AT_ONCE = 256  # frames in memory together
 
 
@@ -53,10 +55,9 @@ def guess(case: Case) -> Parameters:
     frame has enough keypoints, or the start belongs to another model.
     """
     body, observations = case.restricted, case.observations
-    weights = case.confidence * contour_factors(case)
-    seen = (weights > 0).sum(dim=1) >= 4
+    weights, seen = case.confidence * contour_factors(case), placeable(case)
     if not seen.any():
-        raise InputError("no frame has four or more visible keypoints: nothing can be placed")
+        raise InputError(TOO_FEW)
     neutral = body.neutral(1, len(observations))
     posed = body.pose(neutral)
     points, pivot = posed.points[0, 0].double(), posed.joints[0, 0, 0].double()
@@ -68,6 +69,15 @@ def guess(case: Case) -> Parameters:
     found = neutral.replace({"global_orient": rotation[None, :, None].to(like), "transl": transl[None].to(like)})
     found = with_blendshapes(body, found, observations)
     return with_codes(body, found, observations.start, seen)
+
+
+def placeable(case: Case) -> Bool[Tensor, " frames"]:
+    """Frames that show enough to place a head by."""
+    return (case.confidence > 0).sum(dim=1) >= LEAST_POINTS
+
+
+def can_place(case: Case) -> bool:
+    return bool(placeable(case).any())
 
 
 def contour_factors(case: Case) -> Float[Tensor, " points"]:
@@ -248,6 +258,7 @@ def with_codes(body: Body, parameters: Parameters, codes: Codes | None, seen: Te
     if codes is None or not codes.valid.any():
         return parameters
     check_rows(codes, len(seen))
+    check_model(codes, body)
     changes = {}
     valid = torch.as_tensor(codes.valid)
     for block in body.blocks:
@@ -267,6 +278,18 @@ def with_codes(body: Body, parameters: Parameters, codes: Codes | None, seen: Te
             value = fill_rows(rows, valid)
         changes[block.name] = value[None].to(parameters["transl"])
     return parameters.replace(changes)
+
+
+def check_model(codes: Codes, body: Body) -> None:
+    """Raises InputError for coefficients of another basis: the same numbers are another face there. 'flame' is a FLAME
+    whose version the file does not tell; poses mean the same in all of them."""
+    names = {codes.model, body.name}
+    unknown_version = "flame" in names and all(name.startswith("flame") for name in names)
+    if len(names) > 1 and not unknown_version and {"betas", "expression"} & set(codes.values):
+        raise InputError(
+            f"start: these codes belong to {codes.model!r} and the body is {body.name!r}; its coefficients mean other "
+            f"faces: set body.model to {codes.model!r}, or give codes without betas and expression"
+        )
 
 
 def check_rows(codes: Codes, frames: int) -> None:

@@ -44,6 +44,7 @@ def landmarks(open_head, tmp_path_factory) -> Path:
     other = seen(head, placed(head, [(0, -10, 0)] * FRAMES, place=(0.2, -0.01, -0.9))).keypoints
     save(folder / "clip.npz", turning, detected=~np.isin(np.arange(FRAMES), GAPS))
     save(folder / "two.npz", np.stack([other, turning], axis=1)[:3])
+    save(folder / "short.npz", turning[:3])
     save(folder / "nobody.npz", np.full_like(turning, np.nan))
     (folder / "quick.yaml").write_text(yaml.safe_dump(QUICK))
     return folder
@@ -292,8 +293,21 @@ def test_a_start_that_is_no_result(landmarks, tmp_path, capsys, content):
 
 
 def test_a_start_of_another_clip(landmarks, whole, tmp_path, capsys):
-    arguments = words(landmarks, landmarks / "two.npz", tmp_path, "--start", str(whole / "params.npz"))
+    arguments = words(landmarks, landmarks / "short.npz", tmp_path, "--start", str(whole / "params.npz"))
     assert f"{FRAMES} frames" in said_on_failure(capsys, arguments, 3)
+
+
+def test_every_person_starts_from_his_own_result(landmarks, tmp_path, capsys):
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert run(landmarks, landmarks / "two.npz", first, "--outputs", "params") == 0
+    arguments = ("--start", str(first / "params.npz"), "--outputs", "params")
+    assert run(landmarks, landmarks / "two.npz", again, *arguments) == 0
+    for name in ("params.npz", "params_001.npz"):
+        with np.load(first / name) as before, np.load(again / name) as after:
+            # Already where the fit ends: the restart begins with that error, not with the mean head's.
+            np.testing.assert_allclose(after["start_error_px"], before["error_px"], rtol=1e-3)
+    (first / "params_001.npz").unlink()
+    assert "params_001.npz" in said_on_failure(capsys, words(landmarks, landmarks / "two.npz", again, *arguments), 3)
 
 
 def test_help_and_nothing_at_all(capsys):

@@ -129,7 +129,7 @@ def test_nothing_to_place(head, poses):
     _, observations = poses
     confidence = np.zeros_like(observations.confidence)
     confidence[:, :3] = 1
-    with pytest.raises(InputError, match="four"):
+    with pytest.raises(InputError, match="4 or more"):
         guess(case_of(head, replace(observations, confidence=confidence)))
 
 

@@ -21,7 +21,7 @@ def read_codes(path: Path) -> Codes:
             arrays = {name: file[name] for name in file.files}
     except DAMAGED_ARRAY as error:
         raise InputError(f"start {path}: not a readable params.npz ({error})") from error
-    missing = [name for name in ("model", "valid", "transl") if name not in arrays]
+    missing = [name for name in ("model", "valid") if name not in arrays]
     if missing:
         raise InputError(f"start {path}: no {missing[0]!r} inside, so it is not a params.npz of Keyfit")
     valid = arrays["valid"].astype(bool)

@@ -41,8 +41,9 @@ class Keypoints(Term):
 
 
 class Openings(Term):
-    """The vector from upper to lower lid, from upper to lower lip and across the mouth is as detected; sigma is a
-    share of the subject's size. It closes eyes and mouths that a small absolute error leaves ajar."""
+    """The vector from upper to lower lid and from upper to lower lip is as detected; with the part `mouth_corners` also
+    that across the mouth. Sigma is a share of the subject's size. It closes eyes and mouths that a small absolute
+    error leaves ajar."""
 
     structure: ClassVar = "pixels"
     sigma: float = 0.01

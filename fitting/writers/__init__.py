@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fitting.types import Solution
 from fitting.writers import flame_npy, mesh_obj, params_npz, picture_overlay, report, result_pkl
+from fitting.writers.facts import person_name
 
 WRITERS: Mapping[str, Callable[[Solution, Path], list[Path]]] = {
     "params": params_npz.write,
@@ -17,4 +18,4 @@ WRITERS: Mapping[str, Callable[[Solution, Path], list[Path]]] = {
     "overlay": picture_overlay.write,
 }
 
-__all__ = ["WRITERS", "report"]
+__all__ = ["WRITERS", "person_name", "report"]

@@ -15,11 +15,12 @@ from fitting.writers.atomic import replacing, write_bytes
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Uncompressed, loadable with `allow_pickle=False`. Raises OutputError, also for an object array."""
-    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = False) -> Path:
+    """Loadable with `allow_pickle=False`. Raises OutputError, also for an object array."""
+    with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
             entry.external_attr = 0o644 << 16
             with archive.open(entry, "w", force_zip64=True) as file:
                 file.write(npy_bytes(name, array))
