@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.bodies import open_head_landmarks as landmarks
-from fitting.bodies.open_head_embedding import Detections, Placement, joined, projected
-from fitting.bodies.open_head_render import FULL, LIPS, PLAIN
+from fitting.bodies.open_model.embedding import Detections, Placement, joined, projected
+from fitting.bodies.open_model.landmarks import observe
+from fitting.bodies.open_model.render import FULL, LIPS, PLAIN
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 
 STYLES = {"plain": PLAIN, "lips": LIPS, "full": FULL}
@@ -58,7 +58,7 @@ def landmark_table(model: Mapping[str, np.ndarray], views: int) -> str:
     pooled = []
     for name, style in STYLES.items():
         for label, expressive in (("neutral", False), ("expressive", True)):
-            seen = joined(d for d, _ in landmarks.observe(model, views, expressive, (style,), TEST_SEED + expressive))
+            seen = joined(observe(model, views, expressive, (style,), TEST_SEED + expressive))
             lines.append(_line(f"{name} {label}", seen, model))
             pooled += [seen] if style is not PLAIN else []
     everything = joined(pooled)
@@ -106,13 +106,12 @@ def asymmetry(model: Mapping[str, np.ndarray]) -> float:
 
 def shape_report(model: Mapping[str, np.ndarray], cache: Path) -> str:
     """Explained variance and the error of unseen adults of anny, with 10, 20, 50 and 100 directions."""
-    from fitting.bodies import open_head_basis as basis
-    from fitting.bodies.open_head_geometry import TRAINING
-    from fitting.bodies.open_model import load_or_export
+    from fitting.bodies.open_model.align import rest_samples
+    from fitting.bodies.open_model.source import TRAINING, load_or_export
 
     source = load_or_export(cache)
     kept = np.flatnonzero(~np.isin(source.group, ["left_eyeball", "right_eyeball"]))
-    vertices = basis.rest_samples(source, slice(TRAINING, None))[0][:, kept]
+    vertices = rest_samples(source, slice(TRAINING, None))[0][:, kept]
     explained = model["explained_variance"].cumsum()
     lines = [f"size of an adult face: relative standard deviation {float(model['size_sd']):.3f}"]
     for count in (10, 20, 50, 100):

@@ -85,7 +85,7 @@ def photos_in(path: Path) -> list[Path]:
 
 def observe(path: Path, config: FitConfig) -> list[Observations]:
     """Everybody in a photo, or the landmarks of a file."""
-    found = readers.read(path, readers.ReadOptions(**config.read.model_dump()))
+    found = readers.read(path, readers.ReadOptions(**config.read.model_dump(exclude={"cuts"})))
     if isinstance(found, list):
         return found
     options = detectors.DetectorOptions(config.detector.max_persons, config.detector.task_file)

@@ -62,6 +62,9 @@ class ReadConfig(Record):
     image_size: tuple[int, int] | None = Field(default=None, description="width, height, where landmarks come without")
     fps: float | None = Field(default=None, gt=0, description="frames per second, where the input does not say it")
     pictures: Path | None = Field(default=None, description="the pictures that belong to a landmark file")
+    cuts: Literal["auto"] | tuple[int, ...] = Field(
+        default="auto", description="frames that do not continue the one before: found, or a list of them"
+    )
 
 
 class DetectorConfig(Record):

@@ -12,6 +12,8 @@ from torch import Tensor
 from fitting.terms import Evidence
 from fitting.types import Body, Embedding, InputError, Observations, Parameters
 
+CUT_DISTANCE, CUT_FACTOR = 0.5, 10.0  # yard-sticks; times the usual step
+
 
 @dataclass(frozen=True)
 class Case:
@@ -85,14 +87,17 @@ def embedded_points(embedding: Embedding) -> Int[np.ndarray, " points"]:
     return static if embedding.contour is None else np.concatenate([static, embedding.contour.points.cpu().numpy()])
 
 
-def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] = frozenset()) -> Evidence:
+def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] | None = frozenset()) -> Evidence:
     """One problem of all frames. The subject's size is the yard-stick's at the start's depth and stays fixed.
 
-    `cuts` are frames that do not continue the one before.
+    `cuts` are frames that do not continue the one before; None: they are looked for.
     """
     frames = len(case.observations)
     depth = -case.restricted.pose(start).points[..., 2].mean(dim=2)
     focal = (case.K[:, 0, 0] * torch.exp(start["focal"])[0, :, 0]) if "focal" in start else case.K[:, 0, 0]
+    subject_px = (focal * case.yard_stick / depth.clamp(min=1e-3)).expand(1, frames)
+    if cuts is None:
+        cuts = find_cuts(case, subject_px[0]) if case.observations.is_clip else frozenset()
     linked = torch.tensor(
         [[case.observations.is_clip and k + 1 not in cuts for k in range(frames - 1)]], dtype=torch.bool
     )
@@ -101,10 +106,25 @@ def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] = frozenset(
         points=torch.as_tensor(case.points),
         keypoints=case.keypoints[None],
         confidence=case.confidence[None],
-        subject_px=(focal * case.yard_stick / depth.clamp(min=1e-3)).expand(1, frames),
+        subject_px=subject_px,
         seen=case.seen[None],
         linked=linked.reshape(1, max(frames - 1, 0)).to(case.keypoints.device),
     )
+
+
+def find_cuts(case: Case, subject_px: Float[Tensor, " frames"]) -> frozenset[int]:
+    """Frames whose keypoints are somewhere else than the frame before: moved by more than half the yard-stick in the
+    median, and ten times as far as the clip usually moves. A gap without detections is no cut."""
+    seen, points = case.seen, case.keypoints
+    both = (case.confidence[1:] > 0) & (case.confidence[:-1] > 0)
+    moved = torch.where(both, (points[1:] - points[:-1]).norm(dim=-1), torch.nan)
+    step = moved.nanmedian(dim=1).values / subject_px[1:]
+    known = torch.isfinite(step) & seen[1:] & seen[:-1]
+    if not known.any():
+        return frozenset()
+    usual = step[known].median()
+    far = known & (step > CUT_DISTANCE) & (step > CUT_FACTOR * usual)
+    return frozenset((torch.nonzero(far)[:, 0] + 1).tolist())
 
 
 def apart(evidence: Evidence) -> Evidence:

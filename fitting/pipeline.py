@@ -65,6 +65,8 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
             continue
         parameters = start.guess(case)
         solution = solve(case, parameters, config, watcher.progress)
+        if solution.cuts:
+            watcher.note(f"person {observations.person}: cuts before frame {', '.join(map(str, solution.cuts))}")
         solutions.append(solution)
         write(solution, solutions, config, watcher)
     if not solutions:
@@ -88,7 +90,7 @@ def observe(config: FitConfig, body: Body, watcher: Watcher) -> list[Observation
     """Landmarks as they were given, or found by the detector in pictures; with the configured start."""
     if config.input == samples.NAME:
         return [with_start(samples.talking_head(body), config.start)]
-    found = readers.read(config.input, readers.ReadOptions(**config.read.model_dump()))
+    found = readers.read(config.input, readers.ReadOptions(**config.read.model_dump(exclude={"cuts"})))
     if not isinstance(found, list):
         options = detectors.DetectorOptions(
             max_persons=config.detector.max_persons,

@@ -49,7 +49,7 @@ class TalkingHead:
     layout: str = "mediapipe478"
 
 
-def talking_head(body: Body, recipe: TalkingHead = TalkingHead()) -> Observations:  # noqa: B008: immutable
+def talking_head(body: Body, recipe: TalkingHead = TalkingHead()) -> Observations:  # noqa: B008
     """Observations with truth, a start as a regressor would give it, and pictures. `body` has ARKit's action names."""
     rng = np.random.default_rng(recipe.seed)
     truth = true_parameters(body, recipe.frames, rng)

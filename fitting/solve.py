@@ -35,7 +35,8 @@ def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress =
     frames = len(case.observations)
     together = case.observations.is_clip and frames > 1
     start = start.replace({"focal": torch.zeros(1, 1, 1).to(case.keypoints)})
-    evidence = as_evidence(case, start)
+    cuts = None if config.read.cuts == "auto" else frozenset(config.read.cuts)
+    evidence = as_evidence(case, start, cuts)
     if not together:
         evidence, start = apart(evidence), apart_parameters(start, frames)
     last = config.stages[-1]

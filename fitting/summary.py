@@ -25,7 +25,7 @@ def summarise(
     seconds: float,
 ) -> Solution:
     """One row per input frame: what was found, how good it is, and where it comes from."""
-    frames = len(case.observations)
+    frames, together = len(case.observations), problem.count == 1 and problem.frames > 1
     whole = spread(problem.start, fittable, result)
     whole = fill_gaps(whole, problem)
     seen = case.seen.cpu().numpy()
@@ -60,6 +60,7 @@ def summarise(
         ),
         projected=pixels,
         seconds=seconds,
+        cuts=tuple(k + 1 for k in torch.nonzero(~problem.evidence.linked[0])[:, 0].tolist()) if together else (),
     )
 
 

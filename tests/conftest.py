@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# As the command line does, and before torch loads: small matrices, and the same bytes as in a child process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -41,7 +45,8 @@ def random_arrays(seed: int = 0, vertices: int = 60, identity: int = 4, expressi
         expression_dirs=rng.normal(0, 0.01, (vertices, 3, expression)),
         posedirs=rng.normal(0, 0.005, (vertices, 3, 36)),
         J_regressor=regressor,
-        weights=np.where(rng.random((vertices, 5)) < 0.5, rng.dirichlet(np.ones(5), vertices), 0.0) + [1e-3, 0, 0, 0, 0],
+        weights=np.where(rng.random((vertices, 5)) < 0.5, rng.dirichlet(np.ones(5), vertices), 0.0)
+        + [1e-3, 0, 0, 0, 0],
         parents=np.array([-1, 0, 1, 1, 1]),
         name="random",
         gender="neutral",
@@ -55,7 +60,9 @@ def random_body() -> SkinnedBody:
     """With mediapipe478 on 20 of its points and ibug68 with a contour of seven rows."""
     rng = np.random.default_rng(1)
     arrays = random_arrays()
-    chosen = torch.as_tensor(sorted({33, 263, 13, 14, 159, 145, 386, 374, *rng.choice(478, 14, replace=False).tolist()}))
+    chosen = torch.as_tensor(
+        sorted({33, 263, 13, 14, 159, 145, 386, 374, *rng.choice(478, 14, replace=False).tolist()})
+    )
     return flame_body(arrays, {
         "mediapipe478": Embedding(MEDIAPIPE478, chosen, *random_places(arrays.faces, (len(chosen),), rng)),
         "ibug68": Embedding(
@@ -65,5 +72,9 @@ def random_body() -> SkinnedBody:
     }).to(torch.zeros(0, dtype=torch.float64))  # fmt: skip
 
 
-def random_places(faces: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.as_tensor(faces[rng.integers(len(faces), size=shape)]), torch.as_tensor(rng.dirichlet(np.ones(3), shape))
+def random_places(
+    faces: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.as_tensor(faces[rng.integers(len(faces), size=shape)]), torch.as_tensor(
+        rng.dirichlet(np.ones(3), shape)
+    )

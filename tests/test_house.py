@@ -33,8 +33,8 @@ ALLOWED = {
     "truth": {"types", "camera"},
     "samples": {"evidence", "render", "types", "camera"},
     "pipeline": {
-        "bodies", "config", "detectors", "evidence", "layouts", "readers", "samples", "solve", "start", "truth", "types",
-        "writers",
+        "bodies", "config", "detectors", "evidence", "layouts", "readers", "samples", "solve", "start", "truth",
+        "types", "writers",
     },
     "cli": {"config", "pipeline", "places", "types"},
 }  # fmt: skip

@@ -17,7 +17,8 @@ def stepped(parameters, block, step):
 
 @pytest.mark.parametrize("layout", ["mediapipe478", "ibug68"])
 @pytest.mark.parametrize(
-    "name", ["betas", "expression", "global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose", "transl", "scale"]
+    "name",
+    ["betas", "expression", "global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose", "transl", "scale"],
 )
 def test_closed_form_equals_automatic_differentiation(random_body, layout, name):
     body = random_body.restrict(random_body.embeddings[layout])

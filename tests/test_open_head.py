@@ -1,13 +1,23 @@
-"""The shipped open head: its file alone, read with numpy."""
+"""The shipped open head, read with numpy alone, and the workshop that makes it, on the shipped file."""
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fitting.bodies.open_model import __main__ as entry
+from fitting.bodies.open_model.align import align
+from fitting.bodies.open_model.embedding import Detections, Placement, joined, place_pairs, projected
+from fitting.bodies.open_model.expressions import mirrored_name
+from fitting.bodies.open_model.eyes import follow_directions, unit_sphere
+from fitting.bodies.open_model.render import LIPS, make_view, random_pose, render, rotation
+from fitting.bodies.open_model.source import load_or_export
 from fitting.layouts import IBUG68, MEDIAPIPE478
+from fitting.types import DependencyError
 
 PATH = Path(__file__).resolve().parents[1] / "models" / "open_head.npz"
 MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -174,3 +184,88 @@ def test_jaw_line_slides_with_the_yaw(head):
     assert straight[8, 1] == straight[:, 1].min()
     # A head that turns to its left shows less of its left side: points 9..16 move towards the nose.
     assert (turned[10:17, 2] > straight[10:17, 2]).all()
+
+
+# ------------------------------------------------------------------ the workshop
+
+
+def test_nothing_of_the_house_imports_the_workshop():
+    house = [path for path in (PATH.parents[1] / "fitting").rglob("*.py") if "open_model" not in path.parts]
+    assert len(house) > 50
+    assert [path for path in house if re.search(r"import.*open_model|open_model.*import", path.read_text())] == []
+
+
+def test_the_entry_says_how_to_run_it(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["open_model", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    assert stopped.value.code == 0
+    assert "python -m fitting.bodies.open_model --out models/open_head.npz" in capsys.readouterr().out
+
+
+def test_without_anny_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "anny", None)
+    with pytest.raises(DependencyError, match=r"keyfit\[open-model\]"):
+        load_or_export(tmp_path / "none.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_heads_that_differ_in_place_and_size_alone_have_one_shape(head):
+    generator = np.random.default_rng(0)
+    template, mirror = head["v_template"], head["mirror_vertices"].astype(int)
+    joints = head["J_regressor"] @ template
+    scales = generator.uniform(0.8, 1.2, 6)
+    turns = [scale * rotation(*generator.normal(0, 0.3, 3)) for scale in scales]
+    shifts = generator.normal(0, 0.1, (6, 1, 3))
+    heads = np.stack([template @ turn.T + shift for turn, shift in zip(turns, shifts, strict=True)])
+    centres = np.stack([joints @ turn.T + shift for turn, shift in zip(turns, shifts, strict=True)])
+    found = align(heads.astype(np.float32), centres, mirror, (head["part"] == 0).astype(float))
+    assert np.abs(found.vertices).max() < 1e-6 and np.abs(found.joints).max() < 1e-6
+    np.testing.assert_allclose(found.relative_size, scales / scales.mean(), rtol=1e-6)
+
+
+def test_a_sphere_follows_the_points_on_it():
+    sphere = unit_sphere(mirror=False)
+    points = 0.0165 / 2 * sphere.directions + [0.03, 0.0, 0.01]
+    moved, grown = np.array([1.0, 2.0, 3.0]), 0.5
+    found = follow_directions(points, (moved + grown * sphere.directions)[..., None])
+    np.testing.assert_allclose(found[0][:, 0], moved, atol=1e-9)
+    np.testing.assert_allclose(found[1], [grown], atol=1e-9)
+
+
+def test_mirrored_names_come_in_pairs(head):
+    names = head["expression_names"].tolist()
+    assert all(mirrored_name(name) in names and mirrored_name(mirrored_name(name)) == name for name in names)
+    assert mirrored_name("eye-left-slit") == "eye-right-slit" and mirrored_name("jawDrop") == "jawDrop"
+
+
+def test_a_rendered_head_is_in_the_middle_and_the_same_every_time(head):
+    pose = random_pose(head, np.random.default_rng(3), expressive=True)
+    view = make_view(head, pose, 96)
+    picture = render(head, view, LIPS, 96, seed=1)
+    assert (picture == render(head, view, LIPS, 96, seed=1)).all()
+    background = picture[0, 0]
+    assert (picture[0, -1] == background).all() and (picture[40:56, 40:56] != background).any(axis=-1).all()
+
+
+def test_detections_lead_back_to_the_places_they_came_from(head):
+    generator = np.random.default_rng(1)
+    faces, mirror = head["f"].astype(int), head["mirror_vertices"].astype(int)
+    left = (head["v_template"][faces, 0].min(axis=1) > 0.005) & (head["part"][faces] == 0).all(axis=1)
+    corners = faces[generator.choice(np.flatnonzero(left), 5)]
+    weights = generator.multinomial(12, [1 / 3] * 3, 5) / 12  # on the grid of the search
+    truth = Placement(np.stack([corners, mirror[corners]], axis=1).reshape(-1, 3), np.repeat(weights, 2, axis=0))
+    seen = []
+    for _ in range(12):
+        view = make_view(head, random_pose(head, generator, expressive=False), 448)
+        vertices = (view.project(view.vertices) / view.eye_distance)[None].astype(np.float32)
+        depths = (1 / view.vertices[None, :, 2]).astype(np.float32)
+        empty = Detections(vertices, depths, np.zeros((1, 0, 2), dtype=np.float32))
+        seen.append(Detections(vertices, depths, projected(truth, empty)))
+    found = place_pairs(np.arange(10).reshape(5, 2), faces, mirror, joined(seen), left)
+    error = position(head, found) - position(head, truth[::2])
+    assert np.linalg.norm(error, axis=1).max() < 1e-6
+
+
+def position(head: dict[str, np.ndarray], placement: Placement) -> np.ndarray:
+    return (head["v_template"][placement.vertices] * placement.weights[..., None]).sum(axis=1)

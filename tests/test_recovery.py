@@ -1,5 +1,6 @@
 """Parameters drawn from the priors come back from noise-free keypoints of the open head, with every solver."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,11 @@ from made_clips import FLOAT64, case_of, degrees_apart, placed, seen
 
 from fitting import bodies
 from fitting.config import FitConfig, StageConfig
+from fitting.evidence import bind
+from fitting.samples import TalkingHead, talking_head
 from fitting.solve import solve
 from fitting.solvers import SOLVERS
-from fitting.start import guess
+from fitting.start import camera_matrices, guess
 from fitting.types import ConfigError, Parameters, Solution, Stop
 
 RECIPE = Path(__file__).resolve().parents[1] / "cfg_files" / "fit_flame.yaml"
@@ -196,3 +199,26 @@ def test_a_term_that_names_nothing_is_refused(head, truth, key):
     """`jaw` is a word for stages; as a block of a term it would silently leave the jaw free."""
     with pytest.raises(ConfigError, match=key.split(".")[-1]):
         fit(head, truth[0], FitConfig.load(RECIPE, [(key, "0.1")]))
+
+
+def test_a_cut_is_found_and_not_smoothed_over(open_head):
+    """Two clips of one head end to end: the second begins elsewhere, looking elsewhere."""
+    one, two = (talking_head(open_head, TalkingHead(frames=20, seed=seed)) for seed in (3, 3))
+    keypoints = np.concatenate([one.keypoints, two.keypoints + [90.0, -40.0]])
+    both = replace(
+        one,
+        keypoints=keypoints,
+        confidence=np.concatenate([one.confidence, two.confidence]),
+        names=tuple(f"{k:06d}" for k in range(40)),
+        image_sizes=np.tile(one.image_sizes[:1], (40, 1)),
+        timestamps=None,
+        pictures=None,
+        start=None,
+        truth=None,
+    )
+    config = FitConfig.load(Path(__file__).parents[1] / "cfg_files" / "fit_flame.yaml", [("error_bars", "false")])
+    like = torch.zeros(0)
+    case = bind(open_head, both, camera_matrices(both, config.camera), like)
+    solution = solve(case, guess(case), config)
+    assert solution.cuts == (20,)
+    assert solution.error_px[18:22].max() < 1.5 * np.median(solution.error_px)

@@ -36,7 +36,9 @@ def slow_vertices(arrays, betas, expression, rotations, transl, scale):
         world.append(local if parent < 0 else world[parent] @ local)
     vertices = []
     for v, weights in zip(corrected, arrays.weights, strict=True):
-        blended = sum(w * (G[:3, :3] @ (v - joints[j]) + G[:3, 3]) for j, (w, G) in enumerate(zip(weights, world, strict=True)))
+        blended = sum(
+            w * (G[:3, :3] @ (v - joints[j]) + G[:3, 3]) for j, (w, G) in enumerate(zip(weights, world, strict=True))
+        )
         vertices.append(blended)
     return np.array(vertices) * np.exp(scale) + transl
 
@@ -83,5 +85,7 @@ def test_contour_slides_with_the_signed_yaw(random_body, degrees):
 
 def test_a_shared_identity_is_broadcast_over_frames(random_body):
     parameters = random_parameters(random_body, 1, 3)
-    repeated = parameters.replace({"betas": parameters["betas"].expand(1, 3, -1), "scale": parameters["scale"].expand(1, 3, -1)})
+    repeated = parameters.replace(
+        {"betas": parameters["betas"].expand(1, 3, -1), "scale": parameters["scale"].expand(1, 3, -1)}
+    )
     torch.testing.assert_close(random_body.pose(parameters).points, random_body.pose(repeated).points)

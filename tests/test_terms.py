@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from test_skinning import random_parameters
 
 from fitting.layouts import MEDIAPIPE478
 from fitting.problem import Problem, per_frame
 from fitting.solve import nuisance_blocks
 from fitting.terms import Evidence, Terms, robust
-from test_skinning import random_parameters
 
 PROBLEMS, FRAMES = 2, 4
 BLOCKS = {"global_orient": 0.1, "transl": 0.05, "expression": 0.3, "jaw_pose": 0.1, "betas": 1.0}
@@ -20,7 +20,12 @@ def make_problem(body, term, kernel="squared", free=None, frames=FRAMES):
     truth = body.neutral(PROBLEMS, frames)
     truth = truth.replace({"transl": torch.tensor([0.0, 0.0, -2.0]).expand(PROBLEMS, frames, 3).double()})
     count = len(body.embeddings["mediapipe478"].points)
-    truth = truth.replace({"focal": torch.zeros(PROBLEMS, 1, 1).double(), "keypoint_offsets": torch.zeros(PROBLEMS, 1, 2 * count).double()})
+    truth = truth.replace(
+        {
+            "focal": torch.zeros(PROBLEMS, 1, 1).double(),
+            "keypoint_offsets": torch.zeros(PROBLEMS, 1, 2 * count).double(),
+        }
+    )
     K = torch.tensor([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]], dtype=torch.float64).expand(PROBLEMS, frames, 3, 3)
     restricted = body.restrict(body.embeddings["mediapipe478"])
     confidence = torch.ones(PROBLEMS, frames, count).double()

@@ -251,6 +251,15 @@ def test_object_arrays_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_compressed_archives_are_smaller_and_the_same_every_time(tmp_path):
+    arrays = {"zeros": np.zeros((50, 3)), "name": np.array("head")}
+    plain, small = npz.write_npz(tmp_path / "a.npz", arrays), npz.write_npz(tmp_path / "b.npz", arrays, compress=True)
+    assert small.stat().st_size < plain.stat().st_size
+    assert npz.write_npz(tmp_path / "c.npz", arrays, compress=True).read_bytes() == small.read_bytes()
+    with np.load(small, allow_pickle=False) as stored:
+        assert (stored["zeros"] == arrays["zeros"]).all() and str(stored["name"]) == "head"
+
+
 # ------------------------------------------------------------------ meshes and results
 
 

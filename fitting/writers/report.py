@@ -28,6 +28,7 @@ def build(solutions: Sequence[Solution], truth: Mapping[str, object] | None = No
         "model": solutions[0].body.name if solutions else None,
         "model_sha256": solutions[0].body.sha256 if solutions else None,
         "seconds": sum(solution.seconds for solution in solutions),
+        "cuts": {s.observations.person: list(s.cuts) for s in solutions if s.cuts},
         "frames": [row(solution, k) for solution in solutions for k in range(len(solution))],
     }
     return report if truth is None else {**report, "truth": truth}

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from fitting.bodies.open_head_source import HeadSource
+from fitting.bodies.open_model.source import HeadSource
 
 
 @dataclass(frozen=True)
@@ -19,33 +20,35 @@ class Rings:
     """R rings of C columns. Columns start at the corner on the subject's right, run over the upper lip or lid to the
     subject's left, and back along the lower one."""
 
-    vertices: np.ndarray
-    """(R,C) vertex ids; ring `rim` is where the head's skin meets the cavity, larger rings lie further out."""
+    vertices: Int[np.ndarray, "rings columns"]
+    """Vertex ids; ring `rim` is where the head's skin meets the cavity, larger rings lie further out."""
     rim: int
     left_corner: int
     """Column of the corner on the subject's left; the right corner is column 0."""
 
     @property
-    def upper(self) -> np.ndarray:
+    def upper(self) -> Int[np.ndarray, " columns"]:
         """Columns strictly between the corners on the upper side, from right to left."""
         return np.arange(1, self.left_corner)
 
     @property
-    def lower(self) -> np.ndarray:
+    def lower(self) -> Int[np.ndarray, " columns"]:
         """Columns strictly between the corners on the lower side, from right to left."""
         return np.arange(self.vertices.shape[1] - 1, self.left_corner, -1)
 
-    def out(self, steps: int) -> np.ndarray:
-        """(C,) the ring a number of steps outside the rim (negative: inside the cavity)."""
+    def out(self, steps: int) -> Int[np.ndarray, " columns"]:
+        """The ring a number of steps outside the rim (negative: inside the cavity)."""
         return self.vertices[self.rim + steps]
 
 
-def trace_rings(source: HeadSource, shape: np.ndarray, cavity: str, inward: int, outward: int) -> Rings:
+def trace_rings(
+    source: HeadSource, shape: Float[np.ndarray, "vertices 3"], cavity: str, inward: int, outward: int
+) -> Rings:
     """The rings round one cavity ('mouth_cavity', 'eye_cavity.L', 'eye_cavity.R') of a head shape (V,3)."""
     neighbours = _neighbours(source.quads)
     in_cavity = source.segment == cavity
     on_head = source.segment == "head"
-    rim = {v for v in np.flatnonzero(on_head) if any(in_cavity[u] for u in neighbours[v])}
+    rim = {v for v in np.flatnonzero(on_head).tolist() if any(in_cavity[u] for u in neighbours[v])}
     loop = _ordered_loop(rim, neighbours)
     out = _walk(loop, neighbours, on_head, outward)
     inside = _walk(loop, neighbours, in_cavity, inward)
@@ -53,7 +56,7 @@ def trace_rings(source: HeadSource, shape: np.ndarray, cavity: str, inward: int,
     return _from_right_corner(rings, inward, shape)
 
 
-def _neighbours(quads: np.ndarray) -> list[set[int]]:
+def _neighbours(quads: Int[np.ndarray, "quads 4"]) -> list[set[int]]:
     neighbours: list[set[int]] = [set() for _ in range(int(quads.max()) + 1)]
     for quad in quads.tolist():
         for a, b in zip(quad, quad[1:] + quad[:1], strict=True):
@@ -73,7 +76,9 @@ def _ordered_loop(members: set[int], neighbours: list[set[int]]) -> list[int]:
         loop.append(step[0])
 
 
-def _walk(loop: list[int], neighbours: list[set[int]], allowed: np.ndarray, steps: int) -> list[list[int]]:
+def _walk(
+    loop: list[int], neighbours: list[set[int]], allowed: Bool[np.ndarray, " vertices"], steps: int
+) -> list[list[int]]:
     """Follows every column away from the loop; each vertex has exactly one neighbour further on."""
     rings, seen = [loop], set(loop)
     for _ in range(steps):
@@ -85,7 +90,9 @@ def _walk(loop: list[int], neighbours: list[set[int]], allowed: np.ndarray, step
     return rings[1:]
 
 
-def _from_right_corner(rings: np.ndarray, rim: int, shape: np.ndarray) -> Rings:
+def _from_right_corner(
+    rings: Int[np.ndarray, "rings columns"], rim: int, shape: Float[np.ndarray, "vertices 3"]
+) -> Rings:
     outline = shape[rings[rim + 4]]  # well outside the rim, where the corner is unmistakable
     right = int(outline[:, 0].argmin())
     rings = np.roll(rings, -right, axis=1)

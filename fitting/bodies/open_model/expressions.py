@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from fitting.bodies.open_head_basis import mirrored
-from fitting.bodies.open_head_mesh import HeadMesh
-from fitting.bodies.open_head_rings import Rings
-from fitting.bodies.open_head_source import HeadSource
+from fitting.bodies.open_model.align import mirrored
+from fitting.bodies.open_model.mesh import HeadMesh
+from fitting.bodies.open_model.rings import Rings
+from fitting.bodies.open_model.source import HeadSource
 
 DROPPED_ACTIONS = (
     # The jaw joint and the eye joints do these. jawForward, a translation, goes too: on stills it is the prognathic
@@ -29,19 +30,19 @@ class Expressions:
 
     names: tuple[str, ...]
     kind: tuple[str, ...]
-    directions: np.ndarray
-    """(V,3,E) metres at value 1."""
+    directions: Float[np.ndarray, "vertices 3 expressions"]
+    """Metres at value 1."""
 
     @property
-    def standard_deviation(self) -> np.ndarray:
+    def standard_deviation(self) -> Float[np.ndarray, " expressions"]:
         return np.full(len(self.names), 0.3)
 
     @property
-    def bounds(self) -> np.ndarray:
+    def bounds(self) -> Float[np.ndarray, "expressions 2"]:
         return np.array([(0.0, 1.0) if kind == "action" else (-1.0, 1.0) for kind in self.kind])
 
 
-def expression_directions(source: HeadSource, mesh: HeadMesh, template: np.ndarray) -> Expressions:
+def expression_directions(source: HeadSource, mesh: HeadMesh, template: Float[np.ndarray, "vertices 3"]) -> Expressions:
     """All expressions on the mesh of a template (V,3). Eyeballs, teeth and tongue stay: joints move them."""
     wanted = [k for k, name in enumerate(source.expression_names) if name not in DROPPED_ACTIONS]
     names = tuple(str(source.expression_names[k]) for k in wanted)
@@ -68,13 +69,17 @@ def mirrored_name(name: str) -> str:
     return name
 
 
-def symmetric_columns(names: tuple[str, ...], columns: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+def symmetric_columns(
+    names: tuple[str, ...], columns: Float[np.ndarray, "expressions vertices 3"], mirror: Int[np.ndarray, " vertices"]
+) -> Float[np.ndarray, "expressions vertices 3"]:
     """Averages each direction (E,V,3) with the mirror image of its partner (the files are rounded to 0.1 mm)."""
     partner = [names.index(mirrored_name(name)) for name in names]
     return 0.5 * (columns + mirrored(columns[partner], mirror))
 
 
-def meeting_lids(column: np.ndarray, eye: Rings, template: np.ndarray) -> np.ndarray:
+def meeting_lids(
+    column: Float[np.ndarray, "vertices 3"], eye: Rings, template: Float[np.ndarray, "vertices 3"]
+) -> Float[np.ndarray, "vertices 3"]:
     """Makes a closing direction (V,3) bring the lid margins together at value 1; MakeHuman's go 4 mm too far."""
     margin = eye.out(2)
     upper, lower = margin[eye.upper], margin[eye.lower]
@@ -92,6 +97,6 @@ def meeting_lids(column: np.ndarray, eye: Rings, template: np.ndarray) -> np.nda
     return column
 
 
-def _at_x(curve: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(N,3) points of a curve (M,3) that runs from right to left, at given x."""
+def _at_x(curve: Float[np.ndarray, "curve 3"], x: Float[np.ndarray, " points"]) -> Float[np.ndarray, "points 3"]:
+    """Points of a curve (M,3) that runs from right to left, at given x."""
     return np.stack([x, np.interp(x, curve[:, 0], curve[:, 1]), np.interp(x, curve[:, 0], curve[:, 2])], axis=1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from fitting.bodies.open_head_eyes import IRIS_DEGREES, PUPIL_DEGREES, UnitSphere, unit_sphere
-from fitting.bodies.open_head_rings import Rings, trace_rings
-from fitting.bodies.open_head_source import HeadSource
+from fitting.bodies.open_model.eyes import IRIS_DEGREES, PUPIL_DEGREES, UnitSphere, unit_sphere
+from fitting.bodies.open_model.rings import Rings, trace_rings
+from fitting.bodies.open_model.source import HeadSource
 
 PART_NAMES = (
     "skin",
@@ -35,14 +36,12 @@ LIP_RINGS = 7
 class HeadMesh:
     """Topology of the open head: the kept MakeHuman vertices, then the left and the right sphere."""
 
-    kept: np.ndarray
-    """(K,) rows of the source that stay (all but its eyeballs)."""
-    triangles: np.ndarray
-    """(T,3)."""
-    uvs: np.ndarray
-    uv_triangles: np.ndarray
-    mirror: np.ndarray
-    """(V,)."""
+    kept: Int[np.ndarray, " kept"]
+    """Rows of the source that stay (all but its eyeballs)."""
+    triangles: Int[np.ndarray, "triangles 3"]
+    uvs: Float[np.ndarray, "uvs 2"]
+    uv_triangles: Int[np.ndarray, "triangles 3"]
+    mirror: Int[np.ndarray, " vertices"]
     spheres: tuple[UnitSphere, UnitSphere]
     """Left and right eyeball."""
     mouth: Rings
@@ -50,20 +49,20 @@ class HeadMesh:
     right_eye: Rings
 
     @property
-    def left_eyeball(self) -> np.ndarray:
+    def left_eyeball(self) -> Int[np.ndarray, " ids"]:
         return len(self.kept) + np.arange(len(self.spheres[0].directions))
 
     @property
-    def right_eyeball(self) -> np.ndarray:
+    def right_eyeball(self) -> Int[np.ndarray, " ids"]:
         return self.left_eyeball + len(self.spheres[0].directions)
 
     @property
-    def left_equator(self) -> np.ndarray:
+    def left_equator(self) -> Int[np.ndarray, " ids"]:
         """The ring whose mean is the centre of the left eyeball."""
         return self.left_eyeball[self.spheres[0].polar == 90.0]
 
     @property
-    def right_equator(self) -> np.ndarray:
+    def right_equator(self) -> Int[np.ndarray, " ids"]:
         return self.right_eyeball[self.spheres[1].polar == 90.0]
 
     @property
@@ -71,7 +70,7 @@ class HeadMesh:
         return len(self.kept) + 2 * len(self.spheres[0].directions)
 
 
-def build_mesh(source: HeadSource, shape: np.ndarray) -> HeadMesh:
+def build_mesh(source: HeadSource, shape: Float[np.ndarray, "vertices 3"]) -> HeadMesh:
     """Triangles, mirror table and rings; the symmetric shape (V,3) decides diagonals and corners."""
     is_eyeball = np.isin(source.group, ["left_eyeball", "right_eyeball"])
     kept = np.flatnonzero(~is_eyeball)
@@ -101,9 +100,12 @@ def _renumber(rings: Rings, new_index: np.ndarray) -> Rings:
 
 
 def split_quads(
-    quads: np.ndarray, quad_uvs: np.ndarray, shape: np.ndarray, mirror: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(2Q,3) triangles and their uv indices. Each quad is split along its shorter diagonal; on a tie, along the one
+    quads: Int[np.ndarray, "quads 4"],
+    quad_uvs: Int[np.ndarray, "quads 4"],
+    shape: Float[np.ndarray, "vertices 3"],
+    mirror: Int[np.ndarray, " vertices"],
+) -> tuple[Int[np.ndarray, "2*quads 3"], Int[np.ndarray, "2*quads 3"]]:
+    """Triangles and their uv indices. Each quad is split along its shorter diagonal; on a tie, along the one
     whose vertices or mirrored vertices have the smallest number, so that both halves of the head agree."""
     first = np.linalg.norm(shape[quads[:, 0]] - shape[quads[:, 2]], axis=1)
     second = np.linalg.norm(shape[quads[:, 1]] - shape[quads[:, 3]], axis=1)
@@ -116,8 +118,8 @@ def split_quads(
 
 
 def _with_eye_uvs(
-    uvs: np.ndarray, triangles: np.ndarray, spheres: tuple[UnitSphere, UnitSphere]
-) -> tuple[np.ndarray, np.ndarray]:
+    uvs: Float[np.ndarray, "uvs 2"], triangles: Int[np.ndarray, "triangles 3"], spheres: tuple[UnitSphere, UnitSphere]
+) -> tuple[Float[np.ndarray, "all_uvs 2"], Int[np.ndarray, "all_triangles 3"]]:
     """Keeps the skin's texture coordinates in use and gives each eyeball a small square in the lower left corner."""
     used, compact = np.unique(triangles, return_inverse=True)
     blocks, faces = [uvs[used]], [compact.reshape(-1, 3)]
@@ -127,8 +129,10 @@ def _with_eye_uvs(
     return np.concatenate(blocks), np.concatenate(faces)
 
 
-def vertex_parts(source: HeadSource, mesh: HeadMesh, shape: np.ndarray, brows: np.ndarray) -> np.ndarray:
-    """(V,) int8 part of every vertex, symmetric. `shape` (V,3) is the template, `brows` the ids of brow vertices."""
+def vertex_parts(
+    source: HeadSource, mesh: HeadMesh, shape: Float[np.ndarray, "vertices 3"], brows: Int[np.ndarray, " brows"]
+) -> Int[np.ndarray, " vertices"]:
+    """Part of every vertex, symmetric, int8. `shape` is the template, `brows` the ids of brow vertices."""
     number = {name: index for index, name in enumerate(PART_NAMES)}
     segment, group = source.segment[mesh.kept], source.group[mesh.kept]
     masks = source.mask_columns(mesh.kept)
@@ -155,8 +159,8 @@ def vertex_parts(source: HeadSource, mesh: HeadMesh, shape: np.ndarray, brows: n
     return np.minimum(part, part[mesh.mirror])
 
 
-def face_region(source: HeadSource, mesh: HeadMesh) -> np.ndarray:
-    """(K,) ids of the skin from forehead to chin and from ear to ear, without cavities, eyeballs, ears and neck."""
+def face_region(source: HeadSource, mesh: HeadMesh) -> Int[np.ndarray, " face"]:
+    """Ids of the skin from forehead to chin and from ear to ear, without cavities, eyeballs, ears and neck."""
     masks = source.mask_columns(mesh.kept)
     inside = (masks["face"] > 0.5) & (masks["ears"] < 0.5) & (source.segment[mesh.kept] == "head")
     inside = inside | inside[mesh.mirror[: len(inside)]]

@@ -7,33 +7,36 @@ and points that turn away are placed too. Mirrored landmarks are solved together
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 CAP = 0.15
 """Distances count no more than this many eye distances."""
+REFINED_TRIANGLES, STEPS = 24, 12
+"""The best triangles by their centres are searched again, on a grid of so many steps."""
 
 
 @dataclass(frozen=True)
 class Detections:
     """What a detector found in N views of a mesh of V vertices. P landmarks."""
 
-    vertices: np.ndarray
-    """(N,V,2) float32 projected vertices, in eye distances."""
-    depths: np.ndarray
-    """(N,V) float32 1 / depth, for perspective-correct interpolation."""
-    points: np.ndarray
-    """(N,P,2) float32 detections, in eye distances."""
+    vertices: Float[np.ndarray, "views vertices 2"]
+    """Float32 projected vertices, in eye distances."""
+    depths: Float[np.ndarray, "views vertices"]
+    """Float32 1 / depth, for perspective-correct interpolation."""
+    points: Float[np.ndarray, "views landmarks 2"]
+    """Float32 detections, in eye distances."""
 
 
 @dataclass(frozen=True)
 class Placement:
     """Surface points: corner vertex ids (P,3) and their barycentric weights (P,3)."""
 
-    vertices: np.ndarray
-    weights: np.ndarray
+    vertices: Int[np.ndarray, "*points 3"]
+    weights: Float[np.ndarray, "*points 3"]
 
     def __getitem__(self, rows: np.ndarray | slice) -> Placement:
         return Placement(self.vertices[rows], self.weights[rows])
@@ -45,29 +48,17 @@ def joined(seen: Iterable[Detections]) -> Detections:
     return Detections(*(np.concatenate([getattr(part, field.name) for part in seen]) for field in fields(Detections)))
 
 
-def detect_faces(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """(N,478,2) pixels (pixel centres at integers) of MediaPipe's face mesh; NaN where no face is found."""
-    import mediapipe
-
-    found = np.full((len(pictures), 478, 2), np.nan)
-    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, max_num_faces=1) as mesh:
-        for row, picture in zip(found, pictures, strict=True):
-            faces = mesh.process(picture).multi_face_landmarks
-            if faces:
-                size = picture.shape[1::-1]
-                row[:] = np.array([[p.x, p.y] for p in faces[0].landmark]) * size - 0.5
-    return found
-
-
-def projected(placement: Placement, detections: Detections) -> np.ndarray:
-    """(N,P,2) projections of surface points, in eye distances."""
+def projected(placement: Placement, detections: Detections) -> Float[np.ndarray, "views points 2"]:
+    """Projections of surface points, in eye distances."""
     share = placement.weights.astype(np.float32) * detections.depths[:, placement.vertices]
     share /= share.sum(axis=-1, keepdims=True)
     return np.einsum("npk,npki->npi", share, detections.vertices[:, placement.vertices])
 
 
-def sample_cost(samples: Placement, landmarks: np.ndarray, detections: Detections) -> np.ndarray:
-    """(L,C) mean capped distance of each of C samples to the detections of each of L landmarks."""
+def sample_cost(
+    samples: Placement, landmarks: Int[np.ndarray, " landmarks"], detections: Detections
+) -> Float[np.ndarray, "landmarks samples"]:
+    """Mean capped distance of each of C samples to the detections of each of L landmarks."""
     total = np.zeros((len(landmarks), len(samples.vertices)))
     for view in range(len(detections.points)):
         one = Detections(detections.vertices[view, None], detections.depths[view, None], detections.points[view, None])
@@ -78,12 +69,16 @@ def sample_cost(samples: Placement, landmarks: np.ndarray, detections: Detection
     return total / len(detections.points)
 
 
-def mirrored_placement(placement: Placement, mirror: np.ndarray) -> Placement:
+def mirrored_placement(placement: Placement, mirror: Int[np.ndarray, " vertices"]) -> Placement:
     return Placement(mirror[placement.vertices], placement.weights)
 
 
 def place_pairs(
-    pairs: np.ndarray, faces: np.ndarray, mirror: np.ndarray, detections: Detections, allowed: np.ndarray
+    pairs: Int[np.ndarray, "pairs 2"],
+    faces: Int[np.ndarray, "triangles 3"],
+    mirror: Int[np.ndarray, " vertices"],
+    detections: Detections,
+    allowed: Bool[np.ndarray, " triangles"],
 ) -> Placement:
     """(L,) placements of the left landmarks of pairs (L,2); their partners sit at the mirror images.
 
@@ -100,18 +95,17 @@ def place_pairs(
     return Placement(np.array([c[0] for c in chosen]), np.array([c[1] for c in chosen]))
 
 
-REFINED_TRIANGLES = 24
-STEPS = 12
-
-
-def barycentric_grid(steps: int) -> np.ndarray:
-    """(G,3) evenly spread barycentric weights of a triangle, border included."""
+def barycentric_grid(steps: int) -> Float[np.ndarray, "grid 3"]:
+    """Evenly spread barycentric weights of a triangle, border included."""
     return np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
 
 
 def _refine(
-    pair: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, detections: Detections
-) -> tuple[np.ndarray, np.ndarray]:
+    pair: Int[np.ndarray, " 2"],
+    triangles: Int[np.ndarray, "triangles 3"],
+    mirror: Int[np.ndarray, " vertices"],
+    detections: Detections,
+) -> tuple[Int[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
     grid = barycentric_grid(STEPS)
     samples = Placement(np.repeat(triangles, len(grid), axis=0), np.tile(grid, (len(triangles), 1)))
     cost = sample_cost(samples, pair[:1], detections)[0]
@@ -120,7 +114,9 @@ def _refine(
     return samples.vertices[best], samples.weights[best]
 
 
-def place_midline(landmarks: np.ndarray, triangles: np.ndarray, detections: Detections) -> Placement:
+def place_midline(
+    landmarks: Int[np.ndarray, " landmarks"], triangles: Int[np.ndarray, "edges 3"], detections: Detections
+) -> Placement:
     """(L,) placements on the first edge of triangles (E,3) whose first two corners lie on the midline."""
     share = np.linspace(0, 1, 13)
     weights = np.tile(np.stack([1 - share, share, 0 * share], axis=1), (len(triangles), 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 RING_DEGREES = (4.5, 9.0, 13.0, 17.5, 22.0, 26.5, 32.0, 40.0, 50.0, 62.0, 75.0, 90.0, 106.0, 122.0, 138.0, 154.0, 167.0)
 """Polar angles of the rings about the straight-ahead axis +z; 9 degrees bounds the pupil, 22 the iris."""
@@ -22,10 +23,10 @@ SEGMENTS = 24
 class UnitSphere:
     """Directions (S,3), triangles (T,3) wound outwards, texture coordinates (S,2) and polar angles (S,) in degrees."""
 
-    directions: np.ndarray
-    triangles: np.ndarray
-    uvs: np.ndarray
-    polar: np.ndarray
+    directions: Float[np.ndarray, "vertices 3"]
+    triangles: Int[np.ndarray, "triangles 3"]
+    uvs: Float[np.ndarray, "vertices 2"]
+    polar: Float[np.ndarray, " vertices"]
 
 
 def unit_sphere(mirror: bool) -> UnitSphere:
@@ -53,7 +54,7 @@ def unit_sphere(mirror: bool) -> UnitSphere:
     return UnitSphere(directions, triangles, uvs, degrees)
 
 
-def _sphere_triangles(rings: int) -> np.ndarray:
+def _sphere_triangles(rings: int) -> Int[np.ndarray, "triangles 3"]:
     last = 1 + rings * SEGMENTS
     triangles = []
     for s in range(SEGMENTS):
@@ -66,14 +67,16 @@ def _sphere_triangles(rings: int) -> np.ndarray:
     return np.array(triangles)
 
 
-def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+def fit_sphere(points: Float[np.ndarray, "points 3"]) -> tuple[Float[np.ndarray, " 3"], float]:
     """Least-squares centre (3,) and radius of points (N,3)."""
     design = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1)
     solution = np.linalg.lstsq(design, (points**2).sum(axis=1), rcond=None)[0]
     return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))
 
 
-def follow_directions(points: np.ndarray, displacements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def follow_directions(
+    points: Float[np.ndarray, "points 3"], displacements: Float[np.ndarray, "points 3 components"]
+) -> tuple[Float[np.ndarray, "3 components"], Float[np.ndarray, " components"]]:
     """How a sphere's centre (3,K) and radius (K,) follow displacements (N,3,K) of points (N,3) on it."""
     centre, radius = fit_sphere(points)
     normals = (points - centre) / radius

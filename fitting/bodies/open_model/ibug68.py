@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from fitting.bodies.open_head_embedding import Placement, barycentric_grid
-from fitting.bodies.open_head_mesh import HeadMesh
-from fitting.bodies.open_head_paint import BROW_HALF_WIDTH, BROW_LINE
-from fitting.bodies.open_head_rays import cast_rays
-from fitting.bodies.open_head_rings import Rings
+from fitting.bodies.open_model.embedding import Placement, barycentric_grid
+from fitting.bodies.open_model.mesh import HeadMesh
+from fitting.bodies.open_model.paint import BROW_HALF_WIDTH, BROW_LINE
+from fitting.bodies.open_model.rings import Rings
 from fitting.layouts import IBUG68
+from fitting.render.raycast import build_scene, cast
 
 LID_RING, OUTER_LIP_RING, LIP_CORNER_RING, INNER_LIP_RING = 2, 7, 5, 1
 LID_SHARES = {"upper": (0.31, 0.67), "lower": (0.29, 0.65)}
@@ -28,7 +29,11 @@ NOSTRIL_X = (0.0147, 0.0077)
 """Of points 31/35 and 32/34, metres from the midline."""
 
 
-def nearest_on_surface(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> Placement:
+def nearest_on_surface(
+    vertices: Float[np.ndarray, "vertices 3"],
+    triangles: Int[np.ndarray, "triangles 3"],
+    points: Float[np.ndarray, "points 3"],
+) -> Placement:
     """Surface points nearest to positions (N,3), to a twentieth of a triangle's side."""
     grid = barycentric_grid(20)
     centres = vertices[triangles].mean(axis=1)
@@ -42,7 +47,9 @@ def nearest_on_surface(vertices: np.ndarray, triangles: np.ndarray, points: np.n
     return Placement(np.array(corners), np.array(weights))
 
 
-def place_static(mesh: HeadMesh, template: np.ndarray, outside: np.ndarray) -> Placement:
+def place_static(
+    mesh: HeadMesh, template: Float[np.ndarray, "vertices 3"], outside: Int[np.ndarray, "triangles 3"]
+) -> Placement:
     """(51,) points 17..67 on the triangles `outside` (T,3); the right side mirrors the left."""
     positions = static_positions(mesh, template, front_map(template, mesh.triangles))
     found = nearest_on_surface(template, outside, positions)
@@ -53,8 +60,10 @@ def place_static(mesh: HeadMesh, template: np.ndarray, outside: np.ndarray) -> P
     return found
 
 
-def static_positions(mesh: HeadMesh, template: np.ndarray, front: FrontMap) -> np.ndarray:
-    """(51,3) points 17..67 on the template, exactly mirror-symmetric."""
+def static_positions(
+    mesh: HeadMesh, template: Float[np.ndarray, "vertices 3"], front: FrontMap
+) -> Float[np.ndarray, "51 3"]:
+    """Points 17..67 on the template, exactly mirror-symmetric."""
     brow = left_brow(front)
     nose = nose_points(front)
     left_eye = lid_points(mesh.left_eye, template)
@@ -68,43 +77,45 @@ def static_positions(mesh: HeadMesh, template: np.ndarray, front: FrontMap) -> n
 class FrontMap:
     """The skin seen from straight ahead: height of the surface over x and y."""
 
-    x: np.ndarray
-    """(W,) metres, increasing."""
-    y: np.ndarray
-    """(H,) metres, increasing."""
-    z: np.ndarray
-    """(H,W) metres, -inf where there is none."""
+    x: Float[np.ndarray, " width"]
+    """Metres, increasing."""
+    y: Float[np.ndarray, " height"]
+    """Metres, increasing."""
+    z: Float[np.ndarray, "height width"]
+    """Metres, -inf where there is none."""
 
-    def at(self, x: float, y: float) -> np.ndarray:
+    def at(self, x: float, y: float) -> Float[np.ndarray, " 3"]:
         row, column = np.abs(self.y - y).argmin(), np.abs(self.x - x).argmin()
         return np.array([x, y, self.z[row, column]])
 
-    def profile(self, x: float) -> np.ndarray:
+    def profile(self, x: float) -> Float[np.ndarray, " height"]:
         return self.z[:, np.abs(self.x - x).argmin()]
 
 
-def front_map(template: np.ndarray, triangles: np.ndarray, step: float = 2.5e-4) -> FrontMap:
+def front_map(
+    template: Float[np.ndarray, "vertices 3"], triangles: Int[np.ndarray, "triangles 3"], step: float = 2.5e-4
+) -> FrontMap:
     """Rays along -z over the face, every quarter of a millimetre."""
     x, y = np.arange(-0.08, 0.08 + step, step), np.arange(-0.11, 0.07, step)
     grid = np.stack([*np.meshgrid(x, y), np.full((len(y), len(x)), 0.2)], axis=-1).reshape(-1, 3)
-    hits = cast_rays(template, triangles, grid, np.tile([0.0, 0.0, -1.0], (len(grid), 1)))
-    depth = 0.2 - hits.distance
-    return FrontMap(x, y, depth.reshape(len(y), len(x)))
+    _, _, distance = cast(build_scene(template, triangles), grid, np.tile([0.0, 0.0, -1.0], (len(grid), 1)))
+    return FrontMap(x, y, 0.2 - distance.reshape(len(y), len(x)))
 
 
-def left_brow(front: FrontMap) -> np.ndarray:
-    """(5,3) points 22..26: the upper edge of the hair, evenly from the inner to the outer end."""
+def left_brow(front: FrontMap) -> Float[np.ndarray, "5 3"]:
+    """Points 22..26: the upper edge of the hair, evenly from the inner to the outer end."""
     edge = BROW_LINE + BROW_HALF_WIDTH[:, None] * [0.0, 1.0]
     dense = np.stack(
         [np.interp(np.linspace(0, 1, 400), np.linspace(0, 1, len(edge)), column) for column in edge.T], axis=1
     )
     length = np.concatenate([[0], np.linalg.norm(np.diff(dense, axis=0), axis=1).cumsum()])
     at = np.linspace(0, length[-1], 5)
-    return np.array([front.at(np.interp(s, length, dense[:, 0]), np.interp(s, length, dense[:, 1])) for s in at])
+    x, y = (np.interp(at, length, column) for column in dense.T)
+    return np.array([front.at(*place) for place in zip(x, y, strict=True)])
 
 
-def nose_points(front: FrontMap) -> np.ndarray:
-    """(9,3) points 27..35: the bridge from between the eyes to the tip, then the base from right to left."""
+def nose_points(front: FrontMap) -> Float[np.ndarray, "9 3"]:
+    """Points 27..35: the bridge from between the eyes to the tip, then the base from right to left."""
     middle = front.profile(0.0)
     below_eyes = (front.y < 0) & (front.y > -0.06)
     tip = front.y[below_eyes][middle[below_eyes].argmax()]
@@ -126,8 +137,8 @@ def _nose_base(front: FrontMap, x: float, tip: float) -> float:
     return front.y[between][(z[between] - chord).argmin()]
 
 
-def lid_points(eye: Rings, template: np.ndarray) -> np.ndarray:
-    """(6,3) points 42..47 of the left eye: inner corner, upper lid, outer corner, lower lid back."""
+def lid_points(eye: Rings, template: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "6 3"]:
+    """Points 42..47 of the left eye: inner corner, upper lid, outer corner, lower lid back."""
     margin = template[eye.out(LID_RING)]
     inner, outer = margin[0], margin[eye.left_corner]
     width = outer[0] - inner[0]
@@ -142,8 +153,10 @@ def lid_points(eye: Rings, template: np.ndarray) -> np.ndarray:
     return np.array([inner, upper[1], upper[0], outer, lower[0], lower[1]])
 
 
-def lip_points(mouth: Rings, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(12,3) points 48..59 on the outer border and (8,3) points 60..67 where the lips meet, right corner first."""
+def lip_points(
+    mouth: Rings, template: Float[np.ndarray, "vertices 3"]
+) -> tuple[Float[np.ndarray, "12 3"], Float[np.ndarray, "8 3"]]:
+    """Points 48..59 on the outer border and 60..67 where the lips meet, right corner first."""
     border, corners = template[mouth.out(OUTER_LIP_RING)], template[mouth.out(LIP_CORNER_RING)]
     right, left = corners[0], corners[mouth.left_corner]
     upper = np.concatenate([[right], border[mouth.upper], [left]])
@@ -159,6 +172,6 @@ def lip_points(mouth: Rings, template: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.array(outer), np.array(inner)
 
 
-def _on_curve(curve: np.ndarray, x: float) -> np.ndarray:
+def _on_curve(curve: Float[np.ndarray, "points 3"], x: float) -> Float[np.ndarray, " 3"]:
     order = np.argsort(curve[:, 0])
     return np.array([x, *(np.interp(x, curve[order, 0], curve[order, k]) for k in (1, 2))])

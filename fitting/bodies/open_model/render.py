@@ -5,12 +5,16 @@ Camera: OpenCV axes, pixel centres at integers. The head's frame is y up and z f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
-from fitting.bodies.open_head_rays import look
+from fitting.bodies.open_model.expressions import mirrored_name
+from fitting.camera import intrinsics
+from fitting.render import normal_map, raycast
+from fitting.render.maps import interpolate
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 IDENTITY_SPREAD = 0.7
@@ -37,16 +41,16 @@ PLAIN = Style(lips=False)
 class Pose:
     """Parameters of one picture. Angles in radians."""
 
-    identity: np.ndarray
-    """(S,) standard deviations."""
-    expression: np.ndarray
-    """(E,) raw units."""
+    identity: Float[np.ndarray, " components"]
+    """Standard deviations."""
+    expression: Float[np.ndarray, " expressions"]
+    """Raw units."""
     jaw: float
     """Opening about x."""
-    gaze: np.ndarray
-    """(2,) pitch (down positive) and yaw (to the subject's left positive) of both eyes."""
-    turn: np.ndarray
-    """(3,) pitch (down), yaw (subject's left), roll of the head."""
+    gaze: Float[np.ndarray, " 2"]
+    """Pitch (down positive) and yaw (to the subject's left positive) of both eyes."""
+    turn: Float[np.ndarray, " 3"]
+    """Pitch (down), yaw (subject's left), roll of the head."""
     focal: float
     """Focal length in picture widths."""
     seed: int
@@ -57,20 +61,19 @@ class Pose:
 class View:
     """A posed head before a camera."""
 
-    vertices: np.ndarray
-    """(V,3) camera frame, metres."""
-    K: np.ndarray
-    """(3,3)."""
+    vertices: Float[np.ndarray, "vertices 3"]
+    """Camera frame, metres."""
+    K: Float[np.ndarray, "3 3"]
     eye_distance: float
     """Outer eye corners in pixels without foreshortening: the unit of all errors."""
 
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """(...,2) pixels of points (...,3) in the camera frame."""
+    def project(self, points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
+        """Pixels of points in the camera frame."""
         return points[..., :2] / points[..., 2:] * [self.K[0, 0], self.K[1, 1]] + self.K[:2, 2]
 
 
-def rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
-    """(3,3) Ry(yaw) Rx(pitch) Rz(roll) in the head's frame."""
+def rotation(pitch: float, yaw: float, roll: float) -> Float[np.ndarray, "3 3"]:
+    """Ry(yaw) Rx(pitch) Rz(roll) in the head's frame."""
     (cp, cy, cr), (sp, sy, sr) = np.cos([pitch, yaw, roll]), np.sin([pitch, yaw, roll])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -78,13 +81,13 @@ def rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
     return about_y @ about_x @ about_z
 
 
-def posed_head(model: Mapping[str, np.ndarray], pose: Pose) -> np.ndarray:
-    """(V,3) the head with identity, expression, jaw and gaze, its own frame."""
+def posed_head(model: Mapping[str, np.ndarray], pose: Pose) -> Float[np.ndarray, "vertices 3"]:
+    """The head with identity, expression, jaw and gaze, its own frame."""
     rest = model["v_template"] + model["shapedirs"] @ np.concatenate([pose.identity, pose.expression]).astype(
         np.float32
     )
     joints = model["J_regressor"] @ rest
-    gaze = rotation(*pose.gaze, 0.0)
+    gaze = rotation(pose.gaze[0], pose.gaze[1], 0.0)
     turns = (np.eye(3), np.eye(3), rotation(pose.jaw, 0.0, 0.0), gaze, gaze)
     posed = np.zeros_like(rest)
     for joint, turn in enumerate(turns):
@@ -101,12 +104,13 @@ def make_view(model: Mapping[str, np.ndarray], pose: Pose, size: int) -> View:
     distance = focal * width / (EYE_DISTANCE_PIXELS * size)
     centre = 0.5 * (corners[0] + corners[1]) + [0.0, -0.03, -0.05]
     vertices = (head - centre) @ (FLIP @ rotation(*pose.turn)).T + [0.0, 0.0, distance]
-    K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1.0]])
-    return View(vertices, K, EYE_DISTANCE_PIXELS * size)
+    return View(vertices, intrinsics(focal, (size, size)), EYE_DISTANCE_PIXELS * size)
 
 
-def vertex_colours(model: Mapping[str, np.ndarray], style: Style, generator: np.random.Generator) -> np.ndarray:
-    """(V,3) linear paint 0..1 of random skin, lips, hair and iris."""
+def vertex_colours(
+    model: Mapping[str, np.ndarray], style: Style, generator: np.random.Generator
+) -> Float[np.ndarray, "vertices 3"]:
+    """Linear paint 0..1 of random skin, lips, hair and iris."""
     tone = generator.beta(1, 2)
     skin = (1 - tone) * np.array([0.92, 0.73, 0.63]) + tone * np.array([0.45, 0.29, 0.21])
     lips = skin * generator.uniform([0.80, 0.50, 0.50], [1.0, 0.70, 0.72])
@@ -114,7 +118,7 @@ def vertex_colours(model: Mapping[str, np.ndarray], style: Style, generator: np.
     iris = generator.uniform([0.15, 0.12, 0.08], [0.45, 0.42, 0.45])
     names = list(model["part_names"])
     palette = np.tile(skin, (len(names), 1))
-    fixed = {
+    fixed: dict[str, Sequence[float] | np.ndarray] = {
         "eyeball": (0.92, 0.91, 0.9),
         "pupil": (0.03, 0.03, 0.03),
         "teeth": (0.93, 0.91, 0.86),
@@ -135,32 +139,23 @@ def vertex_colours(model: Mapping[str, np.ndarray], style: Style, generator: np.
     return colours * (0.25 + 0.75 * model["openness"][:, None].astype(float) ** generator.uniform(0.5, 1.5))
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    face_normals = np.cross(b - a, c - a)
-    normals = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(face_normals[:, k], 3), len(vertices)) for k in range(3)], axis=1
-    )
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
-def render(model: Mapping[str, np.ndarray], view: View, style: Style, size: int, seed: int) -> np.ndarray:
+def render(
+    model: Mapping[str, np.ndarray], view: View, style: Style, size: int, seed: int
+) -> UInt8[np.ndarray, "size size 3"]:
     """(size,size,3) uint8 picture."""
     generator = np.random.default_rng(seed)
     colours = vertex_colours(model, style, generator)
     light = generator.normal([0.0, -0.6, -1.0], [0.6, 0.4, 0.2])  # from above and before: camera axes, y down
     ambient = generator.uniform(0.45, 0.7)
     background = generator.uniform(0.1, 0.9, 3)
-    hits = look(view.vertices, model["f"], view.K, size)
-    seen = hits.seen
-    corners, share = model["f"][hits.triangle[seen]], hits.barycentrics[seen][..., None]
-    normals = vertex_normals(view.vertices, model["f"])
-    normal = (normals[corners] * share).sum(axis=1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    hits = raycast(view.vertices, model["f"], view.K, (size, size))
+    seen = hits.mask
+    normal = normal_map(hits, view.vertices, model["f"])[seen]
     shade = ambient + (1.1 - ambient) * np.clip(normal @ (light / np.linalg.norm(light)), 0, 1)
-    picture = np.tile(background, (size * size, 1))
-    picture[seen] = (colours[corners] * share).sum(axis=1) * shade[:, None]
-    return (255 * np.clip(picture, 0, 1)).astype(np.uint8).reshape(size, size, 3)
+    picture = np.tile(background, (size, size, 1))
+    paint = interpolate(colours, model["f"], hits.triangle[seen], hits.barycentrics[seen])
+    picture[seen] = paint * shade[:, None]
+    return (255 * np.clip(picture, 0, 1)).astype(np.uint8)
 
 
 def random_pose(model: Mapping[str, np.ndarray], generator: np.random.Generator, expressive: bool) -> Pose:
@@ -183,10 +178,10 @@ def random_pose(model: Mapping[str, np.ndarray], generator: np.random.Generator,
     )
 
 
-def random_expression(names: list[str], kinds: list[str], generator: np.random.Generator) -> np.ndarray:
-    """(E,) a few expressions at once, mostly the same on both sides."""
-    from fitting.bodies.open_head_expressions import mirrored_name
-
+def random_expression(
+    names: list[str], kinds: list[str], generator: np.random.Generator
+) -> Float[np.ndarray, " expressions"]:
+    """A few expressions at once, mostly the same on both sides."""
     values = np.zeros(len(names))
     for k, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         if generator.random() < 0.04:

