@@ -7,7 +7,6 @@ between frames treat small rotations as vectors) can cost an iteration but never
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -112,12 +111,7 @@ class Frames:
         self.own *= own[:, None] * own
         self.border *= own[:, None] * shared
         self.corner *= shared[:, None] * shared
-        # A product in float32 is symmetric to its own rounding only, and the way back down a chain amplifies that.
-        return Blocks(symmetric(self.own), self.border, symmetric(self.corner))
-
-
-def symmetric(blocks: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
-    return 0.5 * (blocks + blocks.mT)
+        return Blocks(self.own, self.border, self.corner)
 
 
 def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " unknowns"]:
@@ -231,7 +225,7 @@ def add_dense(builder: Frames, term: Term, scene: Scene, weights: Tensor) -> Non
     dims = J.shape[2] // weights.shape[2]
     gram = J.mT @ (J * weights.repeat_interleave(dims, dim=-1)[..., None])
     index = torch.tensor(places, device=gram.device)
-    builder.own[:, :, index[:, None], index] += gram.double()
+    builder.own[:, :, index[:, None], index] += gram
 
 
 def derivative(term: Term, scene: Scene, directions: dict[str, Tensor]) -> Tensor:
@@ -270,8 +264,8 @@ def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
 class PixelJacobian:
     """d pixel / d step for some frames, in the blocks' own units."""
 
-    own: Float[Tensor, "problems frames points 2 n"]
-    shared: Float[Tensor, "problems frames points 2 k"]  # all but the offsets
+    columns: Float[Tensor, "problems frames points 2 n_and_k"]  # a frame's own n, then the shared ones but offsets
+    own: int  # n
     offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
 
 
@@ -281,38 +275,32 @@ def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
     parameters, posed = scene.parameters, scene.posed
     points, K = problem.points(posed, parameters), problem.camera(parameters)
     functional = pixel_rows(points, K)
-    names = [*problem.local, *problem.shared]
+    names = [name for name in (*problem.local, *problem.shared) if name != OFFSETS]
     by_block = problem.body.differentiate(parameters, posed, functional, names)
     if "focal" in names:  # pixel = exp(focal) f x / z + c
         by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
-
-    def columns(names: Iterable[str]) -> Tensor:
-        parts = [by_block[name] for name in names]
-        return torch.cat(parts, dim=-1) if parts else functional[..., :0]
-
+    columns = torch.cat([functional[..., :0], *(by_block[name] for name in names)], dim=-1)
     offsets = None
     if OFFSETS in problem.shared:
         offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
-    return PixelJacobian(columns(problem.local), columns(n for n in problem.shared if n != OFFSETS), offsets)
+    return PixelJacobian(columns, width(problem.local), offsets)
 
 
 def add_rows(builder: Frames, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
     """One term's share; `weight` (problems, frames, items) is the root of what a squared pixel counts."""
-    problems, frames, items = weight.shape
-    if items == 0:
+    if weight.shape[2] == 0:
         return
-    both = weight[..., None, None]
-    own = (difference(jacobian.own, rows) * both).flatten(2, 3)
-    shared = (difference(jacobian.shared, rows) * both).flatten(2, 3)
-    builder.own += (own.mT @ own).double()
-    apart = [place for name, place in builder.shared.items() if name != OFFSETS]
-    index = torch.cat([torch.arange(p.start, p.stop, device=own.device) for p in apart]) if apart else None
-    if index is not None:
-        builder.border[..., index] += (own.mT @ shared).double()
+    n, k = jacobian.own, jacobian.columns.shape[-1] - jacobian.own
+    weighted = (difference(jacobian.columns, rows) * weight[..., None, None]).flatten(2, 3)
+    own, shared = weighted[..., :n], weighted[..., n:]
+    gram = own.mT @ weighted
+    builder.own += gram[..., :n]
+    if k:
+        builder.border[..., :k] += gram[..., n:]
         stacked = shared.flatten(1, 2)
-        builder.corner[:, index[:, None], index] += (stacked.mT @ stacked).double()
+        builder.corner[:, :k, :k] += stacked.mT @ stacked
     if jacobian.offsets is not None:
-        add_offset_rows(builder, jacobian.offsets, own, shared, rows, weight, index)
+        add_offset_rows(builder, jacobian.offsets, own, shared, rows, weight)
 
 
 def add_offset_rows(
@@ -322,7 +310,6 @@ def add_offset_rows(
     shared: Tensor,
     rows: PixelRows,
     weight: Tensor,
-    index: Tensor | None,
 ) -> None:
     """The offsets' share of border and corner: every row touches the offset of one point or of two."""
     problems, frames, items = weight.shape
@@ -343,13 +330,11 @@ def add_offset_rows(
         for other, H in moved:
             gram = torch.einsum("pfird,pfire->pide", G, H)
             blocks.index_put_(tuple_index(problems, at, other), gram, accumulate=True)
-    builder.border[..., place] += border.transpose(2, 3).flatten(3).double()
-    builder.corner[:, place, place] += blocks.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2).double()
-    if index is not None:
-        whole = torch.arange(place.start, place.stop, device=index.device)
-        tie = cross.permute(0, 2, 1, 3).flatten(2).double()
-        builder.corner[:, index[:, None], whole] += tie
-        builder.corner[:, whole[:, None], index] += tie.mT
+    builder.border[..., place] += border.transpose(2, 3).flatten(3)
+    builder.corner[:, place, place] += blocks.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+    tie = cross.permute(0, 2, 1, 3).flatten(2)
+    builder.corner[:, :k, place] += tie
+    builder.corner[:, place, :k] += tie.mT
 
 
 def tuple_index(problems: int, at: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:

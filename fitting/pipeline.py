@@ -129,7 +129,7 @@ def with_start(observations: Observations, named: str | None) -> Observations:
 
 def only_105(observations: Observations) -> Observations:
     """Without the points that FLAME's MediaPipe embedding leaves out."""
-    if observations.layout is not MEDIAPIPE478:
+    if observations.layout.name != MEDIAPIPE478.name:
         return observations
     confidence = np.zeros_like(observations.confidence)
     confidence[:, MEDIAPIPE105_IN_478] = observations.confidence[:, MEDIAPIPE105_IN_478]

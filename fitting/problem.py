@@ -47,8 +47,8 @@ class Problem:
 
     @cached_property
     def shared(self) -> dict[str, slice]:
-        """Where the blocks shared by all frames stand among the shared unknowns."""
-        return places(block for block in self.free if block.shared)
+        """Where the blocks shared by all frames stand among the shared unknowns; landmark offsets last."""
+        return places(sorted((b for b in self.free if b.shared), key=lambda block: block.name == "keypoint_offsets"))
 
     @property
     def size(self) -> int:

@@ -86,7 +86,7 @@ class Lens:
         if not self.window.start <= found.frame < self.window.stop:
             self._look_at(found.frame)
         k = found.frame - self.window.start
-        J = torch.cat([self.own[:, k], self.shared[:, k]], dim=-1).double()  # problems, points, 2, n + m
+        J = self.jacobian[:, k].double()  # problems, points, 2, n + m
         index = self.shared_index
         cross, shared = found.cross[..., index], found.shared[:, index[:, None], index]
         whole = torch.cat([torch.cat([found.own, cross], dim=2), torch.cat([cross.mT, shared], dim=2)], dim=1)
@@ -98,5 +98,5 @@ class Lens:
         with torch.no_grad():
             part = self.problem.during(self.window)
             jacobian = differentiate_pixels(part, part.scene(part.base))
-        self.own = jacobian.own * self.own_unit.to(jacobian.own)
-        self.shared = jacobian.shared * self.shared_unit.to(jacobian.shared)
+        units = torch.cat([self.own_unit, self.shared_unit]).to(jacobian.columns)
+        self.jacobian = jacobian.columns * units

@@ -116,7 +116,7 @@ class Arrow:
                 kept[window.start] = done
                 bytes_kept += 8 * problems * (window.stop - window.start) * n * (2 * n + 2 * m)
         diagonal = torch.cat([torch.cat(diagonals, dim=1).flatten(1), corner.diagonal(dim1=-2, dim2=-1)], dim=1)
-        found = (inverse(damped(corner, damping) - schur) @ common[..., None])[..., 0]
+        found = (inverse(stiffen(corner.clone(), damping) - schur) @ common[..., None])[..., 0]
 
         parts: list[Tensor] = []
         following = local.new_zeros(problems, 2, n)
@@ -140,7 +140,7 @@ class Arrow:
         corner, schur = self.corner, zeros(problems, m, m)
         for window in self.windows():
             carried.append(carry)
-            blocks = self.blocks(window)
+            blocks = self._symmetric_blocks(window)
             done, carry = self._eliminate(window, blocks, nothing[:, window], carry, undamped)
             corner = corner + blocks.corner
             schur, _ = self._reduce(done, schur, zeros(problems, m))
@@ -150,7 +150,7 @@ class Arrow:
         joint[:, 2 * n :, 2 * n :] = shared
         for window, came in reversed(list(zip(self.windows(), carried, strict=True))):
             if window.stop < self.frames:
-                done, _ = self._eliminate(window, self.blocks(window), nothing[:, window], came, undamped)
+                done, _ = self._eliminate(window, self._symmetric_blocks(window), nothing[:, window], came, undamped)
             for k in reversed(range(window.stop - window.start)):
                 t = window.start + k
                 far = self.second[:, t] if t + 2 < self.frames else zeros(problems, n)
@@ -163,25 +163,31 @@ class Arrow:
                 yield FrameCovariance(t, own, across[:, :, 2 * n :], shared)
                 joint = _push(joint, own, across, n)
 
+    def _symmetric_blocks(self, window: slice) -> Blocks:
+        """Products in float32 are symmetric to their own rounding only, which the way back would amplify."""
+        own, border, corner = self.blocks(window)
+        return Blocks(0.5 * (own + own.mT), border, 0.5 * (corner + corner.mT))
+
     def _eliminate(
         self, window: slice, blocks: Blocks, right: Tensor, carry: Carry, damping: Tensor
     ) -> tuple[Eliminated, Carry]:
         """Takes a window's frames out one after another."""
         count = window.stop - window.start
         # Two rows of nothing behind: what is pushed beyond the window starts from there.
-        own = pad_frames(damped(blocks.own, damping[:, None]), 2)
+        own = pad_frames(blocks.own, 2)
+        stiffen(own[:, :count], damping[:, None])
         borders, rights = pad_frames(blocks.border, 2), pad_frames(right, 2)
         own[:, :2] += carry.own
         borders[:, :2] += carry.border
         rights[:, :2] += carry.right
         first, last = window.start, self.frames - 1
         near, far = pad_frames(self.next[:, first : window.stop], 2), pad_frames(self.second[:, first : window.stop], 2)
-        done, later_tie = Eliminated([], [], [], [], []), carry.tie
+        done, later_tie = Eliminated([], [], [], [], []), carry.tie.clone()
         block, border, side = own[:, 0], borders[:, 0], rights[:, 0]
         block_after, border_after, side_after = own[:, 1], borders[:, 1], rights[:, 1]
         for k in range(count):
             P = inverse(block)
-            tie = later_tie.clone()  # from this frame (columns) to the next (rows)
+            tie = later_tie  # from this frame (columns) to the next (rows)
             tie.diagonal(dim1=-2, dim2=-1).add_(near[:, k])
             solved = P @ border
             for store, item in zip(done, (P, tie, border, solved, side), strict=True):
@@ -242,13 +248,15 @@ def pad_frames(values: Float[Tensor, "problems frames ..."], more: int) -> Tenso
     return torch.cat([values, values.new_zeros(len(values), more, *values.shape[2:])], dim=1)
 
 
-def damped(blocks: Float[Tensor, "*batch n n"], damping: Tensor) -> Float[Tensor, "*batch n n"]:
-    """blocks + damping * diag(blocks).
+def stiffen(blocks: Float[Tensor, "*batch n n"], damping: Tensor) -> Float[Tensor, "*batch n n"]:
+    """Adds damping * diag(blocks) in place.
 
     An unknown that nothing depends on, such as the place of a head in a frame where nobody saw it, has no curvature:
     it gets the least there is, so that it stays where it is and the others can be solved for.
     """
-    return blocks + torch.diag_embed(damping[..., None] * blocks.diagonal(dim1=-2, dim2=-1).clamp(min=LEAST_CURVATURE))
+    diagonal = blocks.diagonal(dim1=-2, dim2=-1)
+    diagonal += damping[..., None] * diagonal.clamp(min=LEAST_CURVATURE)
+    return blocks
 
 
 def inverse(blocks: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
