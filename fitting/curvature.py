@@ -13,12 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
+from fitting.pixels import add_rows, differentiate_pixels
 from fitting.problem import WINDOW, Problem, width
-from fitting.solvers.arrow import Arrow, Blocks
-from fitting.terms import PixelRows, Residuals, Scene, Term, robust_slope
-
-OFFSETS = "keypoint_offsets"
+from fitting.solvers import Arrow, Blocks
+from fitting.terms import Residuals, Scene, Term, robust_slope
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,10 @@ class Frames:
         self.border = zeros(problems, frames, n, m)
         self.corner = zeros(problems, m, m)
 
+    @property
+    def parts(self) -> Blocks:
+        return Blocks(self.own, self.border, self.corner)
+
     def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
         if name in self.local:
             self.own.diagonal(dim1=-2, dim2=-1)[..., self.local[name]] += curvature.double()
@@ -111,7 +113,7 @@ class Frames:
         self.own *= own[:, None] * own
         self.border *= own[:, None] * shared
         self.corner *= shared[:, None] * shared
-        return Blocks(self.own, self.border, self.corner)
+        return self.parts
 
 
 def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " unknowns"]:
@@ -150,7 +152,7 @@ def frame_curvature(problem: Problem) -> Blocks:
         if term.structure == "pixels":
             jacobian = jacobian or differentiate_pixels(problem, scene)
             rows = term.pixel_rows(scene)
-            add_rows(frames, jacobian, rows, (weights * rows.scale[..., None].square()).sqrt())
+            add_rows(frames.parts, jacobian, rows, (weights * rows.scale[..., None].square()).sqrt())
         elif term.structure == "dense":
             add_dense(frames, term, scene, weights)
         else:
@@ -255,94 +257,3 @@ def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
     return torch.eye(3).to(cross) - 0.5 * cross + factor * (cross @ cross)
-
-
-# ------------------------------------------------------------------ evidence in pixels
-
-
-@dataclass(frozen=True)
-class PixelJacobian:
-    """d pixel / d step for some frames, in the blocks' own units."""
-
-    columns: Float[Tensor, "problems frames points 2 n_and_k"]  # a frame's own n, then the shared ones but offsets
-    own: int  # n
-    offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
-
-
-def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
-    """In closed form. The landmark offsets, millimetres on a lever of a head, are left out of the derivative by
-    rotations."""
-    parameters, posed = scene.parameters, scene.posed
-    points, K = problem.points(posed, parameters), problem.camera(parameters)
-    functional = pixel_rows(points, K)
-    names = [name for name in (*problem.local, *problem.shared) if name != OFFSETS]
-    by_block = problem.body.differentiate(parameters, posed, functional, names)
-    if "focal" in names:  # pixel = exp(focal) f x / z + c
-        by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
-    columns = torch.cat([functional[..., :0], *(by_block[name] for name in names)], dim=-1)
-    offsets = None
-    if OFFSETS in problem.shared:
-        offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
-    return PixelJacobian(columns, width(problem.local), offsets)
-
-
-def add_rows(builder: Frames, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
-    """One term's share; `weight` (problems, frames, items) is the root of what a squared pixel counts."""
-    if weight.shape[2] == 0:
-        return
-    n, k = jacobian.own, jacobian.columns.shape[-1] - jacobian.own
-    weighted = (difference(jacobian.columns, rows) * weight[..., None, None]).flatten(2, 3)
-    own, shared = weighted[..., :n], weighted[..., n:]
-    gram = own.mT @ weighted
-    builder.own += gram[..., :n]
-    if k:
-        builder.border[..., :k] += gram[..., n:]
-        stacked = shared.flatten(1, 2)
-        builder.corner[:, :k, :k] += stacked.mT @ stacked
-    if jacobian.offsets is not None:
-        add_offset_rows(builder, jacobian.offsets, own, shared, rows, weight)
-
-
-def add_offset_rows(
-    builder: Frames,
-    offsets: Float[Tensor, "problems frames points 2 2"],
-    own: Tensor,
-    shared: Tensor,
-    rows: PixelRows,
-    weight: Tensor,
-) -> None:
-    """The offsets' share of border and corner: every row touches the offset of one point or of two."""
-    problems, frames, items = weight.shape
-    place, points = builder.shared[OFFSETS], offsets.shape[2]
-    n, k = own.shape[-1], shared.shape[-1]
-    blocks = weight.new_zeros(problems, points, points, 2, 2)
-    every = torch.arange(points, device=weight.device)
-    ends = [(every if rows.first is None else rows.first, 1.0)]
-    if rows.second is not None:
-        ends.append((rows.second, -1.0))
-    moved = [(at, sign * weight[..., None, None] * offsets[:, :, at]) for at, sign in ends]
-    border = weight.new_zeros(problems, frames, points, n, 2)
-    cross = weight.new_zeros(problems, points, k, 2)
-    for at, G in moved:
-        border.index_add_(2, at, own.unflatten(2, (items, 2)).mT @ G)
-        if k:
-            cross.index_add_(1, at, torch.einsum("pfirk,pfird->pikd", shared.unflatten(2, (items, 2)), G))
-        for other, H in moved:
-            gram = torch.einsum("pfird,pfire->pide", G, H)
-            blocks.index_put_(tuple_index(problems, at, other), gram, accumulate=True)
-    builder.border[..., place] += border.transpose(2, 3).flatten(3)
-    builder.corner[:, place, place] += blocks.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
-    tie = cross.permute(0, 2, 1, 3).flatten(2)
-    builder.corner[:, :k, place] += tie
-    builder.corner[:, place, :k] += tie.mT
-
-
-def tuple_index(problems: int, at: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Index of blocks (problem, at[k], other[k]) for all problems and k."""
-    return torch.arange(problems, device=at.device)[:, None], at[None], other[None]
-
-
-def difference(values: Float[Tensor, "problems frames points 2 _"], rows: PixelRows) -> Tensor:
-    """Of the first point's rows and the second's, where there is one."""
-    first = values if rows.first is None else values[:, :, rows.first]
-    return first if rows.second is None else first - values[:, :, rows.second]

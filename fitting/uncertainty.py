@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.curvature import OFFSETS, LeastSquares, differentiate_pixels, unit_vector
+from fitting.curvature import LeastSquares, unit_vector
+from fitting.pixels import OFFSETS, differentiate_pixels
 from fitting.problem import Problem, width
 from fitting.solvers.arrow import FrameCovariance
 from fitting.types import Block, Parameters

@@ -1,0 +1,107 @@
+"""Curvature of everything that is measured in pixels: closed-form Jacobians and their Gram matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
+from fitting.problem import Problem, width
+from fitting.solvers import Blocks
+from fitting.terms import PixelRows, Scene
+
+OFFSETS = "keypoint_offsets"
+
+
+@dataclass(frozen=True)
+class PixelJacobian:
+    """d pixel / d step for some frames, in the blocks' own units."""
+
+    columns: Float[Tensor, "problems frames points 2 n_and_k"]  # a frame's own n, then the shared ones but offsets
+    own: int  # n
+    offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
+    place: slice  # of the offsets among the shared unknowns: behind all others
+
+
+def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
+    """In closed form. The landmark offsets, millimetres on a lever of a head, are left out of the derivative by
+    rotations."""
+    parameters, posed = scene.parameters, scene.posed
+    points, K = problem.points(posed, parameters), problem.camera(parameters)
+    functional = pixel_rows(points, K)
+    names = [name for name in (*problem.local, *problem.shared) if name != OFFSETS]
+    by_block = problem.body.differentiate(parameters, posed, functional, names)
+    if "focal" in names:  # pixel = exp(focal) f x / z + c
+        by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
+    columns = torch.cat([functional[..., :0], *(by_block[name] for name in names)], dim=-1)
+    offsets = None
+    if OFFSETS in problem.shared:
+        offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
+    place = problem.shared.get(OFFSETS, slice(0, 0))
+    return PixelJacobian(columns, width(problem.local), offsets, place)
+
+
+def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
+    """One term's share; `weight` (problems, frames, items) is the root of what a squared pixel counts."""
+    if weight.shape[2] == 0:
+        return
+    n, k = jacobian.own, jacobian.columns.shape[-1] - jacobian.own
+    weighted = (difference(jacobian.columns, rows) * weight[..., None, None]).flatten(2, 3)
+    own, shared = weighted[..., :n], weighted[..., n:]
+    gram = own.mT @ weighted
+    parts.own.add_(gram[..., :n])
+    if k:
+        parts.border[..., :k] += gram[..., n:]
+        stacked = shared.flatten(1, 2)
+        parts.corner[:, :k, :k] += stacked.mT @ stacked
+    if jacobian.offsets is not None:
+        add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, weight)
+
+
+def add_offset_rows(
+    parts: Blocks,
+    offsets: Float[Tensor, "problems frames points 2 2"],
+    place: slice,
+    own: Tensor,
+    shared: Tensor,
+    rows: PixelRows,
+    weight: Tensor,
+) -> None:
+    """The offsets' share of border and corner: every row touches the offset of one point or of two."""
+    problems, frames, items = weight.shape
+    points = offsets.shape[2]
+    n, k = own.shape[-1], shared.shape[-1]
+    blocks = weight.new_zeros(problems, points, points, 2, 2)
+    every = torch.arange(points, device=weight.device)
+    ends = [(every if rows.first is None else rows.first, 1.0)]
+    if rows.second is not None:
+        ends.append((rows.second, -1.0))
+    moved = [(at, sign * weight[..., None, None] * offsets[:, :, at]) for at, sign in ends]
+    border = weight.new_zeros(problems, frames, points, n, 2)
+    cross = weight.new_zeros(problems, points, k, 2)
+    for at, G in moved:
+        border.index_add_(2, at, own.unflatten(2, (items, 2)).mT @ G)
+        if k:
+            cross.index_add_(1, at, torch.einsum("pfirk,pfird->pikd", shared.unflatten(2, (items, 2)), G))
+        for other, H in moved:
+            gram = torch.einsum("pfird,pfire->pide", G, H)
+            blocks.index_put_(tuple_index(problems, at, other), gram, accumulate=True)
+    parts.border[..., place] += border.transpose(2, 3).flatten(3)
+    parts.corner[:, place, place] += blocks.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+    tie = cross.permute(0, 2, 1, 3).flatten(2)
+    parts.corner[:, :k, place] += tie
+    parts.corner[:, place, :k] += tie.mT
+
+
+def tuple_index(problems: int, at: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Index of blocks (problem, at[k], other[k]) for all problems and k."""
+    return torch.arange(problems, device=at.device)[:, None], at[None], other[None]
+
+
+def difference(values: Float[Tensor, "problems frames points 2 _"], rows: PixelRows) -> Tensor:
+    """Of the first point's rows and the second's, where there is one."""
+    first = values if rows.first is None else values[:, :, rows.first]
+    return first if rows.second is None else first - values[:, :, rows.second]
