@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fitting.types import Solution
 from fitting.writers.atomic import write_text
 
@@ -45,11 +47,20 @@ def row(solution: Solution, k: int) -> dict[str, object]:
         "error_px": solution.error_px[k],
         "error_percent": solution.error_percent[k],
         "start_error_px": solution.start_error_px[k],
+        "sd_px": mean_deviation(solution, k),
         "cost_start": {term: cost[k] for term, cost in solution.cost_start.items()},
         "cost_end": {term: cost[k] for term, cost in solution.cost_end.items()},
         "iterations": solution.iterations[k],
         "stop": solution.stop[k].value,
     }
+
+
+def mean_deviation(solution: Solution, k: int) -> float:
+    """Mean standard deviation of the projected keypoints, pixels; NaN where there are no error bars."""
+    if solution.projected_sd is None:
+        return math.nan
+    known = solution.projected_sd[k][np.isfinite(solution.projected_sd[k])]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def plain(value: object) -> object:
