@@ -8,15 +8,15 @@ import roma
 import torch
 from pydantic import Field
 
-from fitting.terms.base import Residuals, Scene, Term
+from fitting.terms.base import Residuals, Scene, Structure, Term
 
 
 class Anchor(Term):
     """Parameters stay near those of the start; `blocks` gives each block's own sigma in its own unit (standard
     deviations, radians, metres), `sigma` is a factor of all of them."""
 
-    structure: ClassVar = "stencil"
-    stencil: ClassVar = (1.0,)
+    structure: ClassVar[Structure] = "stencil"
+    stencil: ClassVar[tuple[float, ...]] = (1.0,)
     sigma: float = 1.0
     blocks: dict[str, float] = Field(default={}, description="sigma by block name; a block not named is not anchored")
 

@@ -101,6 +101,9 @@ class Residuals(NamedTuple):
     confidence: Float[Tensor, "#problems #frames #items"] | None = None
 
 
+Structure = Literal["pixels", "elementwise", "dense", "stencil"]
+
+
 class Term(BaseModel):
     """A piece of evidence or belief. Subclasses add fields with a sentence each, and `residuals`.
 
@@ -114,7 +117,7 @@ class Term(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    structure: ClassVar[Literal["pixels", "elementwise", "dense", "stencil"]] = "dense"
+    structure: ClassVar[Structure] = "dense"
     reads: ClassVar[tuple[str, ...]] = ()
     stencil: ClassVar[tuple[float, ...]] = ()
 

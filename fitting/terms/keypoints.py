@@ -7,14 +7,14 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from fitting.terms.base import PixelRows, Residuals, Scene, Term
+from fitting.terms.base import PixelRows, Residuals, Scene, Structure, Term
 
 
 class Keypoints(Term):
     """A projected keypoint lies where it was detected; sigma is a share of the subject's size in the picture
     (outer eye corners for faces)."""
 
-    structure: ClassVar = "pixels"
+    structure: ClassVar[Structure] = "pixels"
     sigma: float = 0.02
     groups: dict[str, float] = Field(
         default={}, description="confidence factor of a layout's group of points, default 1"
@@ -45,7 +45,7 @@ class Openings(Term):
     that across the mouth. Sigma is a share of the subject's size. It closes eyes and mouths that a small absolute
     error leaves ajar."""
 
-    structure: ClassVar = "pixels"
+    structure: ClassVar[Structure] = "pixels"
     sigma: float = 0.01
     parts: dict[str, float] = Field(default={"eyes": 1.0, "lips": 1.0}, description="confidence factor of each set")
 

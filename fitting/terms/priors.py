@@ -7,14 +7,14 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from fitting.terms.base import Residuals, Scene, Term
+from fitting.terms.base import Residuals, Scene, Structure, Term
 
 
 class Shape(Term):
     """Identity coefficients are drawn from a standard normal; sigma in standard deviations."""
 
-    structure: ClassVar = "elementwise"
-    reads: ClassVar = ("betas",)
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("betas",)
     sigma: float = 1.0
 
     def residuals(self, scene: Scene) -> Residuals:
@@ -24,8 +24,8 @@ class Shape(Term):
 class Size(Term):
     """The head is as large as the mean head; sigma is the relative standard deviation among adults."""
 
-    structure: ClassVar = "elementwise"
-    reads: ClassVar = ("scale",)
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("scale",)
     sigma: float = 0.03
 
     def residuals(self, scene: Scene) -> Residuals | None:
@@ -37,8 +37,8 @@ class Size(Term):
 class Focal(Term):
     """The focal length is as given; sigma in its logarithm (0.1 = 10 %)."""
 
-    structure: ClassVar = "elementwise"
-    reads: ClassVar = ("focal",)
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("focal",)
     sigma: float = 0.1
 
     def residuals(self, scene: Scene) -> Residuals:
@@ -50,8 +50,8 @@ class Offsets(Term):
     habit, a person's own detail. Sigma is a share of the yard-stick (outer eye corners). Without it a clip's repeated
     error is counted once per frame and outvotes every belief about the shape."""
 
-    structure: ClassVar = "elementwise"
-    reads: ClassVar = ("keypoint_offsets",)
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("keypoint_offsets",)
     sigma: float = 0.01
 
     def residuals(self, scene: Scene) -> Residuals | None:
@@ -63,8 +63,8 @@ class Offsets(Term):
 class Expression(Term):
     """Expression coefficients stay near rest, in units of the model's own standard deviation of each."""
 
-    structure: ClassVar = "elementwise"
-    reads: ClassVar = ("expression",)
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("expression",)
     sigma: float = 1.0
 
     def residuals(self, scene: Scene) -> Residuals:
@@ -74,8 +74,8 @@ class Expression(Term):
 class ExpressionBounds(Term):
     """A facial action lies between 0 and 1, softly; sigma in the action's own unit."""
 
-    structure: ClassVar = "elementwise"
-    reads: ClassVar = ("expression",)
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("expression",)
     sigma: float = 0.03
 
     def residuals(self, scene: Scene) -> Residuals | None:
@@ -88,7 +88,7 @@ class ExpressionBounds(Term):
 class Jaw(Term):
     """The jaw hangs closed; sigma in radians, of opening, sideways turn and roll as factors of it."""
 
-    reads: ClassVar = ("jaw_pose",)
+    reads: ClassVar[tuple[str, ...]] = ("jaw_pose",)
     sigma: float = 0.25
     factors: tuple[float, float, float] = Field(default=(1.0, 0.12, 0.12), description="of sigma, for x, y, z")
 
@@ -103,7 +103,7 @@ class Jaw(Term):
 class JawLimits(Term):
     """The lower jaw does not pass through the upper one, nor opens past 40 degrees; sigma in radians."""
 
-    reads: ClassVar = ("jaw_pose",)
+    reads: ClassVar[tuple[str, ...]] = ("jaw_pose",)
     sigma: float = 0.01
     opening: tuple[float, float] = Field(default=(-0.02, 0.7), description="least and greatest turn about x, radians")
 
@@ -116,7 +116,7 @@ class JawLimits(Term):
 class Neck(Term):
     """The head turns with the neck as one piece unless something else is known; sigma in radians."""
 
-    reads: ClassVar = ("neck_pose",)
+    reads: ClassVar[tuple[str, ...]] = ("neck_pose",)
     sigma: float = 0.05
 
     def residuals(self, scene: Scene) -> Residuals | None:
@@ -128,7 +128,7 @@ class Neck(Term):
 class EyeTerm(Term):
     """What all beliefs about eyes share: both eyes' axis-angle (problems, frames, 2, 3), left first."""
 
-    reads: ClassVar = ("leye_pose", "reye_pose")
+    reads: ClassVar[tuple[str, ...]] = ("leye_pose", "reye_pose")
 
     def both(self, scene: Scene) -> torch.Tensor | None:
         if any(name not in scene.coordinates for name in self.reads):

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fitting.terms.base import Residuals, Scene, Term
+from fitting.terms.base import Residuals, Scene, Structure, Term
 
 
 def first_difference(value: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def first_difference(value: Tensor) -> Tensor:
 class Smoothness(Term):
     """Shared by both orders: `blocks` gives each block's own sigma per frame in its own unit, `sigma` is a factor."""
 
-    structure: ClassVar = "stencil"
+    structure: ClassVar[Structure] = "stencil"
     sigma: float = 1.0
     blocks: dict[str, float] = Field(default={}, description="sigma by block name; a block not named is free")
 
@@ -49,7 +49,7 @@ class Smoothness(Term):
 class Velocity(Smoothness):
     """Nothing moves far from one frame to the next."""
 
-    stencil: ClassVar = (-1.0, 1.0)
+    stencil: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
     def differences(self, scene: Scene, value: Tensor) -> Tensor:
         return first_difference(value)
@@ -61,7 +61,7 @@ class Velocity(Smoothness):
 class Acceleration(Smoothness):
     """What moves goes on moving as it did: second differences, on the rotation manifold."""
 
-    stencil: ClassVar = (1.0, -2.0, 1.0)
+    stencil: ClassVar[tuple[float, ...]] = (1.0, -2.0, 1.0)
 
     def differences(self, scene: Scene, value: Tensor) -> Tensor:
         step = first_difference(value)
