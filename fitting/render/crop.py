@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 BACKGROUND = (0.80, 0.82, 0.85)
 """sRGB behind a mesh where there is no picture."""
-MARGIN = 1.45
+MARGIN = 1.2
 """A crop is this much larger than what it is made for."""
 
 
