@@ -1,6 +1,8 @@
 """Runs the benchmarks that need no outside data, one table each."""
 
-from benchmarks import refine
+from benchmarks import blink, clip, error_bars, per_frame, refine, trouble
 
 if __name__ == "__main__":
-    refine.main()
+    for benchmark in (refine, per_frame, clip, blink, error_bars, trouble):
+        benchmark.main([])
+        print()

@@ -13,6 +13,7 @@ from fitting import bodies, detectors, readers, samples, start, writers
 from fitting.config import FitConfig
 from fitting.evidence import bind
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
+from fitting.quality import suspicious
 from fitting.solve import solve
 from fitting.truth import compare
 from fitting.types import Body, ConfigError, DependencyError, InputError, Observations, Pictures, Solution
@@ -65,8 +66,10 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
             continue
         parameters = start.guess(case)
         solution = solve(case, parameters, config, watcher.progress)
-        if solution.cuts:
-            watcher.note(f"person {observations.person}: cuts before frame {', '.join(map(str, solution.cuts))}")
+        solution = replace(solution, suspicious=suspicious(solution))
+        for what, frames in (("cuts before", solution.cuts), ("landmarks not to be trusted in", solution.suspicious)):
+            if frames:
+                watcher.note(f"person {observations.person}: {what} frame {', '.join(map(str, frames))}")
         solutions.append(solution)
         write(solution, solutions, config, watcher)
     if not solutions:

@@ -8,6 +8,8 @@ from fitting.types import Solution
 
 FACTOR = 3.0  # times the clip's median error
 SHORT = 3  # frames: a scene is longer, a detection that strays and comes back is not
+AROUND = 7  # frames before and after, among which a stray one stands apart
+AWAY = 0.5  # of the subject's size
 
 
 def suspicious(solution: Solution) -> tuple[int, ...]:
@@ -21,9 +23,20 @@ def suspicious(solution: Solution) -> tuple[int, ...]:
 
 
 def strays(solution: Solution) -> list[int]:
-    """Frames of short scenes: between two cuts, or between a cut and either end of the clip."""
+    """Frames of short scenes, between cuts, that are somewhere else than most frames around them."""
     edges = [0, *solution.cuts, len(solution)]
-    scenes = [range(first, last) for first, last in zip(edges, edges[1:], strict=False)]
-    if len(scenes) == 1:
+    short = [k for a, b in zip(edges, edges[1:], strict=False) if b - a <= SHORT for k in range(a, b)]
+    short = [k for k in short if solution.valid[k]]
+    if len(edges) == 2 or not short:
         return []
-    return [k for scene in scenes if len(scene) <= SHORT for k in scene if solution.valid[k]]
+    seen = solution.observations.confidence > 0
+    weights = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    centre = np.einsum("fp,fpd->fd", weights, np.where(seen[..., None], solution.observations.keypoints, 0.0))
+    found = []
+    for k in short:
+        around = np.arange(max(k - AROUND, 0), min(k + AROUND + 1, len(solution)))
+        usual = np.median(centre[around[solution.valid[around]]], axis=0)
+        size = 100 * solution.error_px[k] / solution.error_percent[k]
+        if np.linalg.norm(centre[k] - usual) > AWAY * size:
+            found.append(k)
+    return found

@@ -339,6 +339,7 @@ class Solution:
     projected: Float[np.ndarray, "frames points 2"]  # fitted keypoints in pixels, NaN where the body has none
     seconds: float
     cuts: tuple[int, ...] = ()  # frames that do not continue the one before
+    suspicious: tuple[int, ...] = ()  # frames whose landmarks are probably not this person's
     # Standard deviations: of every fitted block (rotations: radians about the world's axes), of projected keypoints.
     sd: Mapping[str, Float[np.ndarray, "frames _"]] = field(default_factory=dict)
     projected_sd: Float[np.ndarray, "frames points"] | None = None

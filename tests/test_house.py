@@ -32,10 +32,12 @@ ALLOWED = {
     "solve": {
         "config", "curvature", "evidence", "problem", "solvers", "summary", "terms", "types", "uncertainty", "camera",
     },
+    "quality": {"types"},
     "truth": {"types", "camera"},
     "samples": {"evidence", "render", "types", "camera"},
     "pipeline": {
-        "bodies", "config", "detectors", "evidence", "layouts", "readers", "samples", "solve", "start", "truth",
+        "bodies", "config", "detectors", "evidence", "layouts", "quality", "readers", "samples", "solve",
+        "start", "truth",
         "types", "writers",
     },
     "cli": {"config", "pipeline", "places", "types"},

@@ -47,6 +47,7 @@ def row(solution: Solution, k: int) -> dict[str, object]:
         "error_px": solution.error_px[k],
         "error_percent": solution.error_percent[k],
         "start_error_px": solution.start_error_px[k],
+        "suspicious": k in solution.suspicious,
         "sd_px": mean_deviation(solution, k),
         "cost_start": {term: cost[k] for term, cost in solution.cost_start.items()},
         "cost_end": {term: cost[k] for term, cost in solution.cost_end.items()},

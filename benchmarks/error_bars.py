@@ -1,0 +1,149 @@
+"""Do nine of ten 90 % intervals hold the truth? Clips drawn from the recipe's own beliefs, block by block.
+
+    python -m benchmarks.error_bars [--clips 50] [--frames 20] [SETTING ...]
+
+A cell is the share of |error| < 1.645 sd in percent, and in brackets the root mean square of error / sd: 90 (1.0) is
+right, less than 90 is too sure. `recipe` is the shipped one, with white noise and with a bias of 1 % of the distance of
+the eyes that stays for a clip; without offsets a fit does not know of such a thing. By name also: `exact`, the recipe
+less all that is not a normal distribution, so that the truth is drawn from what the fit believes; `chain`, `openings`
+and `bounds` add to it one thing each: smoothness, the distances of lids and lips, limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# Small matrices: more BLAS threads make them slower, and this must be said before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import roma
+import torch
+
+from benchmarks.draws import Noise, draw_clip, look
+from benchmarks.table import format_table
+from fitting import bodies, samples, start
+from fitting.config import FitConfig
+from fitting.evidence import bind, embedded_points
+from fitting.solve import solve
+from fitting.types import Body, Parameters, Solution
+
+RECIPE = Path(__file__).resolve().parents[1] / "cfg_files" / "fit_flame.yaml"
+SEED = 11
+WITHIN = 1.645  # standard deviations that hold 90 % of a normal distribution
+BLOCKS = ("betas", "expression", "jaw_pose", "leye_pose", "reye_pose", "global_orient", "transl")
+OFFSETS_OFF = {"offsets": None}
+LIMITS_OFF = dict.fromkeys(("expression_bounds", "jaw_limits", "eye_limits"))
+EXACT = {"openings": None, "acceleration": None, **LIMITS_OFF}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is changed in the recipe, how wrong the landmarks are, and whether the fit knows offsets."""
+
+    changes: dict[str, None]
+    bias: float = 0.0  # share of the yard-stick, in every landmark and coordinate of a clip
+    offsets: bool = True
+    kernel: str | None = "squared"  # None: the recipe's
+
+
+SETTINGS = {
+    "exact, biased": Setting(EXACT, bias=0.015),
+    "exact, white, no offsets": Setting(EXACT, offsets=False),
+    "exact, white": Setting(EXACT),
+    "exact, 1 %": Setting(EXACT, bias=0.01),
+    "exact, 1 %, no offsets": Setting(EXACT, bias=0.01, offsets=False),
+    "chain": Setting({"openings": None, **LIMITS_OFF}, bias=0.01),
+    "openings": Setting({**LIMITS_OFF, "acceleration": None}, bias=0.01),
+    "bounds": Setting({"openings": None, "acceleration": None}, bias=0.01),
+    "recipe, white": Setting({}, kernel=None),
+    "recipe, 1 %": Setting({}, bias=0.01, kernel=None),
+    "recipe, 1 %, no offsets": Setting({}, bias=0.01, offsets=False, kernel=None),
+}
+
+
+USUAL = tuple(name for name in SETTINGS if name.startswith("recipe"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=", ".join(SETTINGS))
+    parser.add_argument("--clips", type=int, default=50)
+    parser.add_argument("--frames", type=int, default=20, help="of each clip")
+    options = parser.parse_args(arguments)
+    names = options.settings or USUAL
+    recipe = FitConfig.load(RECIPE)
+    body = bodies.load(**recipe.body.model_dump())
+    columns = [coverage(body, recipe, SETTINGS[name], options.clips, options.frames) for name in names]
+    print(f"{options.clips} clips of {options.frames} frames: % within 1.645 sd (rms of error / sd)")
+    rows = [
+        [name, *(column[block] for block in (*BLOCKS, "pixels"))] for name, column in zip(names, columns, strict=True)
+    ]
+    print(format_table(("setting", *BLOCKS, "pixels"), rows))
+
+
+def coverage(body: Body, recipe: FitConfig, setting: Setting, clips: int, frames: int) -> dict[str, str]:
+    """One line of the table."""
+    drawn, fitted = variants(recipe, setting)
+    rng = np.random.default_rng(SEED)
+    scores: dict[str, list[np.ndarray]] = {}
+    for _ in range(clips):
+        truth = draw_clip(body, drawn.terms, frames, rng)
+        observations = look(body, truth, drawn.terms, Noise(None, setting.bias), rng)
+        like = torch.zeros(0)
+        case = bind(body, observations, start.camera_matrices(observations, fitted.camera), like)
+        for name, score in standard_scores(solve(case, start.guess(case), fitted), truth).items():
+            scores.setdefault(name, []).append(score.ravel())
+    return {name: summary(np.concatenate(parts)) for name, parts in scores.items()}
+
+
+def variants(recipe: FitConfig, setting: Setting) -> tuple[FitConfig, FitConfig]:
+    """The recipe that the truth is drawn from, and the one it is fitted with. Frames of an unsmoothed clip jump: no
+    cuts are looked for."""
+    terms = recipe.terms.model_copy(update=setting.changes)
+    assert terms.keypoints is not None
+    if setting.kernel is not None:
+        terms = terms.model_copy(
+            update={
+                name: term.model_copy(update={"kernel": setting.kernel})
+                for name in ("keypoints", "acceleration")
+                if (term := getattr(terms, name)) is not None
+            }
+        )
+    read = recipe.read.model_copy(update={"cuts": ()})
+    drawn = recipe.model_copy(update={"terms": terms, "read": read, "error_bars": True})
+    if setting.offsets:
+        return drawn, drawn
+    stages = tuple(s.model_copy(update={"free": tuple(f for f in s.free if f != "offsets")}) for s in drawn.stages)
+    return drawn, drawn.model_copy(update={"terms": terms.model_copy(update=OFFSETS_OFF), "stages": stages})
+
+
+def standard_scores(solution: Solution, truth: Parameters) -> dict[str, np.ndarray]:
+    """Error over standard deviation, of every parameter and of every projected landmark."""
+    scores = {}
+    for name in BLOCKS:
+        found, true = solution.parameters[name].double(), truth[name].double()
+        if found.ndim == 5:
+            error = roma.rotmat_to_rotvec(found @ true.mT).flatten(2)
+        else:
+            error = found - true
+        sd = solution.sd[name][: error.shape[1]]  # a shared block's rows are all the same
+        scores[name] = error[0].numpy() / sd
+    assert solution.projected_sd is not None
+    embedding = solution.body.embeddings[solution.observations.layout.name]
+    points = embedded_points(embedding)
+    like = solution.parameters["transl"]
+    true_px = samples.project(solution.body.restrict(embedding), truth.to(like), solution.K)
+    scores["pixels"] = (solution.projected[:, points] - true_px) / solution.projected_sd[:, points, None]
+    return scores
+
+
+def summary(scores: np.ndarray) -> str:
+    return f"{100 * np.mean(np.abs(scores) < WITHIN):.1f} ({np.sqrt(np.mean(scores**2)):.2f})"
+
+
+if __name__ == "__main__":
+    main()
