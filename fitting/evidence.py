@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,6 +80,15 @@ def only_seen(embedding: Embedding, seen: Bool[np.ndarray, " points"]) -> Embedd
         weights=embedding.weights[static],
         contour=contour,
     )
+
+
+def without_frames(case: Case, frames: Collection[int]) -> Case:
+    """The same case as if nobody had been seen in some frames."""
+    seen = case.observations.confidence.copy()
+    confidence = case.confidence.clone()
+    seen[list(frames)] = 0
+    confidence[list(frames)] = 0
+    return replace(case, confidence=confidence, observations=replace(case.observations, confidence=seen))
 
 
 def embedded_points(embedding: Embedding) -> Int[np.ndarray, " points"]:

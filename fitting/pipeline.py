@@ -11,7 +11,7 @@ import torch
 
 from fitting import bodies, detectors, readers, samples, start, writers
 from fitting.config import FitConfig
-from fitting.evidence import bind
+from fitting.evidence import Case, bind, without_frames
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 from fitting.quality import suspicious
 from fitting.solve import solve
@@ -64,9 +64,7 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
                 raise InputError(f"{config.input}: {start.TOO_FEW}")
             watcher.note(f"person {observations.person} is left out: {start.TOO_FEW}")
             continue
-        parameters = start.guess(case)
-        solution = solve(case, parameters, config, watcher.progress)
-        solution = replace(solution, suspicious=suspicious(solution))
+        solution = fit_person(case, config, watcher)
         for what, frames in (("cuts before", solution.cuts), ("landmarks not to be trusted in", solution.suspicious)):
             if frames:
                 watcher.note(f"person {observations.person}: {what} frame {', '.join(map(str, frames))}")
@@ -75,6 +73,18 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
     if not solutions:
         raise InputError(f"{config.input}: {start.TOO_FEW}")
     return solutions
+
+
+def fit_person(case: Case, config: FitConfig, watcher: Watcher) -> Solution:
+    """Start and stages; once more without the frames that the first result shows not to be this person's."""
+    solution = solve(case, start.guess(case), config, watcher.progress)
+    wrong = suspicious(solution)
+    if not wrong:
+        return solution
+    trusted = without_frames(case, wrong)
+    if start.can_place(trusted):
+        solution = solve(trusted, start.guess(trusted), config, watcher.progress)
+    return replace(solution, suspicious=wrong)
 
 
 def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher: Watcher) -> None:

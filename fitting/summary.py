@@ -13,6 +13,7 @@ from fitting.start import fill_rotations, fill_rows
 from fitting.types import Body, Observations, Parameters, Solution, Stop
 
 FRAMES_AT_ONCE = 256
+SHORT_GAP = 12  # frames: half a second
 
 
 def summarise(
@@ -80,19 +81,31 @@ def spread(start: Parameters, rows: Tensor, result: Parameters) -> Parameters:
 
 
 def fill_gaps(parameters: Parameters, problem: Problem) -> Parameters:
-    """Frames of a clip without a detection: between their neighbours, or held at the ends."""
+    """Frames of a clip without a detection. In a short gap the chain knows best: what goes on smoothly stays as it was
+    solved. Longer gaps are bridged between their neighbours, beyond the ends the last row is held."""
     seen = problem.evidence.seen
     if problem.count != 1 or seen.all() or not seen.any():
         return parameters
+    solved = seen[0] | in_short_gap(seen[0])
+    smooth = {name for term in problem.terms.values() if len(term.stencil) == 3 for name in getattr(term, "blocks", {})}
     filled = {}
     for name, value in parameters.items():
+        known = solved if name in smooth else seen[0]
         if value.shape[1] == 1:
             filled[name] = value
         elif value.ndim == 5:
-            filled[name] = fill_rotations(value[0], seen[0])[None]
+            filled[name] = fill_rotations(value[0], known)[None]
         else:
-            filled[name] = fill_rows(value[0], seen[0])[None]
+            filled[name] = fill_rows(value[0], known)[None]
     return Parameters(filled)
+
+
+def in_short_gap(seen: Tensor) -> Tensor:
+    """Unseen frames with a seen one before and after them, no more than SHORT_GAP apart."""
+    number = torch.arange(len(seen), device=seen.device)
+    before = torch.where(seen, number, -1).cummax(dim=0).values
+    after = torch.where(seen, number, 2 * len(seen)).flip(0).cummin(dim=0).values.flip(0)
+    return ~seen & (before >= 0) & (after < len(seen)) & (after - before <= SHORT_GAP + 1)
 
 
 def sources(seen: np.ndarray, is_clip: bool) -> tuple[str, ...]:

@@ -32,9 +32,11 @@ class Uncertainty:
 def error_bars(problem: Problem, parameters: Parameters, free: tuple[Block, ...]) -> Uncertainty:
     """Of all `free` blocks together at `parameters`, robust kernels at the weight they have there.
 
-    Offsets of landmarks take part but are not reported: they are the detector's, not the person's.
+    Offsets of landmarks take part but are not reported: they are the detector's, not the person's. Terms that count the
+    same pixels again, and soft walls, take no part: measured against known truth they make the bars too short.
     """
-    problem = replace(problem, base=parameters, free=free)
+    terms = {name: term for name, term in problem.terms.items() if term.in_error_bars}
+    problem = replace(problem, base=parameters, free=free, terms=terms)
     problems, frames = problem.count, problem.frames
     rows = torch.arange(problems, device=problem.K.device)
     arrow = LeastSquares(problem).curvature(problem.zero(), rows)

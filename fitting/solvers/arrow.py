@@ -164,9 +164,13 @@ class Arrow:
                 joint = _push(joint, own, across, n)
 
     def _symmetric_blocks(self, window: slice) -> Blocks:
-        """Products in float32 are symmetric to their own rounding only, which the way back would amplify."""
+        """Products in float32 are symmetric to their own rounding only, which the way back would amplify. An unknown
+        without any curvature gets the least there is: its variance is large, the others' are theirs."""
         own, border, corner = self.blocks(window)
-        return Blocks(0.5 * (own + own.mT), border, 0.5 * (corner + corner.mT))
+        own = 0.5 * (own + own.mT)
+        diagonal = own.diagonal(dim1=-2, dim2=-1)
+        diagonal += LEAST_CURVATURE * (diagonal < LEAST_CURVATURE)
+        return Blocks(own, border, 0.5 * (corner + corner.mT))
 
     def _eliminate(
         self, window: slice, blocks: Blocks, right: Tensor, carry: Carry, damping: Tensor

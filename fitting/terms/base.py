@@ -118,6 +118,7 @@ class Term(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     structure: ClassVar[Structure] = "dense"
+    in_error_bars: ClassVar[bool] = True  # False: counts evidence twice, or is a wall and not a distribution
     reads: ClassVar[tuple[str, ...]] = ()
     stencil: ClassVar[tuple[float, ...]] = ()
 

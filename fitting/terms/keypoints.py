@@ -46,6 +46,7 @@ class Openings(Term):
     error leaves ajar."""
 
     structure: ClassVar[Structure] = "pixels"
+    in_error_bars: ClassVar[bool] = False
     sigma: float = 0.01
     parts: dict[str, float] = Field(default={"eyes": 1.0, "lips": 1.0}, description="confidence factor of each set")
 

@@ -76,6 +76,7 @@ class ExpressionBounds(Term):
 
     structure: ClassVar[Structure] = "elementwise"
     reads: ClassVar[tuple[str, ...]] = ("expression",)
+    in_error_bars: ClassVar[bool] = False
     sigma: float = 0.03
 
     def residuals(self, scene: Scene) -> Residuals | None:
@@ -104,6 +105,7 @@ class JawLimits(Term):
     """The lower jaw does not pass through the upper one, nor opens past 40 degrees; sigma in radians."""
 
     reads: ClassVar[tuple[str, ...]] = ("jaw_pose",)
+    in_error_bars: ClassVar[bool] = False
     sigma: float = 0.01
     opening: tuple[float, float] = Field(default=(-0.02, 0.7), description="least and greatest turn about x, radians")
 
@@ -162,6 +164,7 @@ class EyesTogether(EyeTerm):
 class EyeLimits(EyeTerm):
     """No eye turns further than 35 degrees; sigma in radians."""
 
+    in_error_bars: ClassVar[bool] = False
     sigma: float = 0.02
     limit: float = Field(default=0.6, description="radians")
 
