@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read the output has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped: what was written so far is whole and stays", file=sys.stderr)
         return 130
