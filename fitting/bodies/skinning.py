@@ -111,12 +111,7 @@ def rest_positions(
 
 def pose_joints(
     parents: tuple[int, ...],
-    rest: Float[
-        Tensor,
-        (
-            problems  # frames joints 3
-        ),
-    ],
+    rest: Float[Tensor, "#problems #frames joints 3"],
     rotations: Float[Tensor, "problems frames joints 3 3"],
 ) -> tuple[Float[Tensor, "problems frames joints 3 3"], Float[Tensor, "problems frames joints 3"]]:
     """World rotation and place of every joint; the root turns about its own place at rest."""
@@ -136,18 +131,8 @@ def pose_joints(
 
 def skin_entries(
     skin: Skin,
-    rest: Float[
-        Tensor,
-        (
-            problems  # frames rests 3
-        ),
-    ],
-    joints_rest: Float[
-        Tensor,
-        (
-            problems  # frames joints 3
-        ),
-    ],
+    rest: Float[Tensor, "#problems #frames rests 3"],
+    joints_rest: Float[Tensor, "#problems #frames joints 3"],
     rotations: Float[Tensor, "problems frames joints 3 3"],
     places: Float[Tensor, "problems frames joints 3"],
 ) -> Float[Tensor, "problems frames entries 3"]:

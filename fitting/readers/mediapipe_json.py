@@ -8,17 +8,16 @@ without the list of frames. Around it all, optionally: {"image_size": [width, he
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from fitting.layouts import MEDIAPIPE478
-from fitting.layouts.persons import gather
 from fitting.readers.files import read_text, with_size
-from fitting.readers.landmarks import Landmarks, observe
-from fitting.readers.mediapipe_rows import are_frames, person_rows, require_normalised
+from fitting.readers.landmarks import observe
+from fitting.readers.mediapipe_rows import are_frames, landmarks_of
 from fitting.readers.options import ReadOptions
 from fitting.types import InputError, Observations
 
@@ -33,17 +32,9 @@ def read(path: Path, options: ReadOptions) -> list[Observations]:
     """One record per person. Raises InputError for anything else, or where the picture's size is nowhere said."""
     content = _content(path)
     frames = _frames(path, content["frames"], options)
-    require_normalised(path, frames)
-    clip = len(frames) > 1 if options.sequence == "auto" else options.sequence == "clip"
-    rows = person_rows(frames, clip)
-    if not len(rows):
-        rows = np.full((1, len(frames)), -1)  # nobody anywhere: still one row per frame
-    found = Landmarks(
-        MEDIAPIPE478,
-        gather(rows, frames, (478, 2)),
-        np.ones(rows.shape),
-        is_clip=clip,
-        normalised=True,
+    found, _ = landmarks_of(path, frames, options)
+    found = replace(
+        found,
         image_size=content.get("image_size"),
         fps=content.get("fps"),
     )

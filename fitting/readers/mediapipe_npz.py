@@ -8,15 +8,15 @@ picture; optional `image_size` (width, height), `fps`, `timestamps` (frames,), `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fitting.layouts import MEDIAPIPE478
 from fitting.layouts.persons import gather
 from fitting.readers.files import DAMAGED_ARRAY, require_content, with_size
-from fitting.readers.landmarks import Landmarks, observe
-from fitting.readers.mediapipe_rows import are_frames, person_rows, require_normalised
+from fitting.readers.landmarks import observe
+from fitting.readers.mediapipe_rows import are_frames, landmarks_of
 from fitting.readers.options import ReadOptions
 from fitting.types import InputError, Observations
 
@@ -32,17 +32,9 @@ def read(path: Path, options: ReadOptions) -> list[Observations]:
     arrays = _load(path)
     landmarks = _landmarks(path, arrays, options)
     frames = list(landmarks)
-    require_normalised(path, frames)
-    clip = len(frames) > 1 if options.sequence == "auto" else options.sequence == "clip"
-    rows = person_rows(frames, clip)
-    if not len(rows):
-        rows = np.full((1, len(frames)), -1)  # nobody anywhere: still one row per frame
-    found = Landmarks(
-        MEDIAPIPE478,
-        gather(rows, frames, (478, 2)),
-        np.ones(rows.shape),
-        is_clip=clip,
-        normalised=True,
+    found, rows = landmarks_of(path, frames, options)
+    found = replace(
+        found,
         image_size=_image_size(path, arrays),
         fps=float(arrays["fps"]) if "fps" in arrays else None,
         timestamps=arrays.get("timestamps"),

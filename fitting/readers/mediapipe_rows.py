@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from fitting.layouts.persons import box_of, overlaps, persons_in_clip, persons_in_photos
+from fitting.layouts import MEDIAPIPE478
+from fitting.layouts.persons import box_of, gather, overlaps, persons_in_clip, persons_in_photos
+from fitting.readers.landmarks import Landmarks
 from fitting.readers.options import ReadOptions
 from fitting.types import InputError
 
@@ -23,6 +25,19 @@ def are_frames(rows: Sequence[Float[np.ndarray, "478 2"]], options: ReadOptions)
     boxes = np.stack([box_of(row) for row in rows if np.isfinite(row).all(axis=-1).any()] or [np.zeros(4)])
     shared = [overlaps(a[None], b[None]).item() for a, b in zip(boxes[:-1], boxes[1:], strict=True)]
     return len(shared) > 0 and float(np.median(shared)) > 0.3
+
+
+def landmarks_of(
+    path: Path, frames: Sequence[Float[np.ndarray, "_ 478 2"]], options: ReadOptions
+) -> tuple[Landmarks, Int[np.ndarray, "persons frames"]]:
+    """Every person's landmarks, and which face of each frame is whose (-1 = unseen). Raises InputError for pixels."""
+    require_normalised(path, frames)
+    clip = len(frames) > 1 if options.sequence == "auto" else options.sequence == "clip"
+    rows = person_rows(frames, clip)
+    if not len(rows):
+        rows = np.full((1, len(frames)), -1)  # nobody anywhere: still one row per frame
+    keypoints = gather(rows, frames, (478, 2))
+    return Landmarks(MEDIAPIPE478, keypoints, np.ones(rows.shape), is_clip=clip, normalised=True), rows
 
 
 def person_rows(frames: Sequence[Float[np.ndarray, "_ 478 2"]], is_clip: bool) -> Int[np.ndarray, "persons frames"]:
