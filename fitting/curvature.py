@@ -53,24 +53,39 @@ class LeastSquares:
         )
 
 
-class Ties:
+class Collected:
+    """What all parts of the matrix are collected in; slices say where blocks stand. Float64."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.local, self.shared = problem, problem.local, problem.shared
+        self.zeros = problem.K.new_zeros((), dtype=torch.float64).new_zeros
+        m = width(self.shared)
+        self.corner = self.zeros(problem.count, m, m)
+
+    def own_diagonal(self) -> Float[Tensor, "problems frames n"]:
+        """A view: of a frame's own unknowns."""
+        raise NotImplementedError
+
+    def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
+        """Curvature of single coordinates of a block."""
+        if name in self.local:
+            self.own_diagonal()[..., self.local[name]] += curvature.double()
+        else:
+            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.double().sum(dim=1)
+
+
+class Ties(Collected):
     """What ties frames to each other, and beliefs about what they share: diagonal in the coordinates throughout."""
 
     def __init__(self, problem: Problem) -> None:
-        problems, frames = problem.evidence.seen.shape
-        self.problem, self.local, self.shared = problem, problem.local, problem.shared
-        n, m = width(self.local), width(self.shared)
-        zeros = problem.K.new_zeros((), dtype=torch.float64).new_zeros
-        self.own = zeros(problems, frames, n)
-        self.next = zeros(problems, max(frames - 1, 0), n)
-        self.second = zeros(problems, max(frames - 2, 0), n)
-        self.corner = zeros(problems, m, m)
+        super().__init__(problem)
+        problems, frames, n = problem.count, problem.frames, width(self.local)
+        self.own = self.zeros(problems, frames, n)
+        self.next = self.zeros(problems, max(frames - 1, 0), n)
+        self.second = self.zeros(problems, max(frames - 2, 0), n)
 
-    def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
-        if name in self.local:
-            self.own[..., self.local[name]] += curvature.double()
-        else:
-            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.double().sum(dim=1)
+    def own_diagonal(self) -> Float[Tensor, "problems frames n"]:
+        return self.own
 
     def add_tie(self, name: str, distance: int, first: int, curvature: Tensor) -> None:
         """Between a coordinate and itself `distance` frames later; row k belongs to frame first + k."""
@@ -85,27 +100,21 @@ class Ties:
         return self
 
 
-class Frames:
+class Frames(Collected):
     """What single frames say: their own blocks and their ties to what they share."""
 
     def __init__(self, problem: Problem) -> None:
-        problems, frames = problem.evidence.seen.shape
-        self.problem, self.local, self.shared = problem, problem.local, problem.shared
-        n, m = width(self.local), width(self.shared)
-        zeros = problem.K.new_zeros((), dtype=torch.float64).new_zeros
-        self.own = zeros(problems, frames, n, n)
-        self.border = zeros(problems, frames, n, m)
-        self.corner = zeros(problems, m, m)
+        super().__init__(problem)
+        problems, frames, n = problem.count, problem.frames, width(self.local)
+        self.own = self.zeros(problems, frames, n, n)
+        self.border = self.zeros(problems, frames, n, width(self.shared))
+
+    def own_diagonal(self) -> Float[Tensor, "problems frames n"]:
+        return self.own.diagonal(dim1=-2, dim2=-1)
 
     @property
     def parts(self) -> Blocks:
         return Blocks(self.own, self.border, self.corner)
-
-    def add_diagonal(self, name: str, curvature: Float[Tensor, "problems rows coordinates"]) -> None:
-        if name in self.local:
-            self.own.diagonal(dim1=-2, dim2=-1)[..., self.local[name]] += curvature.double()
-        else:
-            self.corner.diagonal(dim1=-2, dim2=-1)[..., self.shared[name]] += curvature.double().sum(dim=1)
 
     def blocks(self) -> Blocks:
         """In natural steps: everything before is collected in the blocks' own units."""

@@ -147,10 +147,3 @@ def apart(evidence: Evidence) -> Evidence:
         seen=evidence.seen.transpose(0, 1),
         linked=evidence.linked[:, :0].expand(evidence.seen.shape[1], 0),
     )
-
-
-def apart_parameters(parameters: Parameters, frames: int) -> Parameters:
-    """Likewise for parameters (1, frames or 1, ...): shared blocks become one per frame."""
-    return Parameters(
-        {n: v.expand(1, frames, *v.shape[2:]).transpose(0, 1).contiguous() for n, v in parameters.items()}
-    )

@@ -82,12 +82,8 @@ class Problem:
         }
         unlinked = self.evidence.seen.new_zeros(self.count, max(len(frames) - 1, 0))
         evidence = replace(self.evidence, **kept, linked=unlinked)
-
-        def pick_frames(parameters: Parameters) -> Parameters:
-            return Parameters({n: v if v.shape[1] == 1 else v[:, frames] for n, v in parameters.items()})
-
         return replace(
-            self, evidence=evidence, K=self.K[:, frames], start=pick_frames(self.start), base=pick_frames(self.base)
+            self, evidence=evidence, K=self.K[:, frames], start=self.start.at(frames), base=self.base.at(frames)
         )
 
     def of(self, rows: Tensor) -> Problem:

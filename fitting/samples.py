@@ -142,14 +142,11 @@ def disturb(body: Body, truth: Parameters, rng: np.random.Generator) -> dict[str
 def as_parameters(body: Body, rows: dict[str, np.ndarray], frames: int) -> Parameters:
     """File rows (frames or 1, size; rotations as axis-angle) to parameters of one problem; the rest is neutral."""
     neutral = body.neutral(1, frames)
-    like = neutral["transl"]
     changes = {}
     for block in body.blocks:
         if block.name in rows:
-            value = torch.as_tensor(rows[block.name], dtype=torch.float64)
-            if block.kind == "rotation":
-                value = roma.rotvec_to_rotmat(value.unflatten(1, (block.size, 3)))
-            changes[block.name] = (value[:1] if block.shared else value)[None].to(like)
+            value = block.from_rows(rows[block.name])
+            changes[block.name] = (value[:1] if block.shared else value)[None].to(neutral["transl"])
     return neutral.replace(changes)
 
 
@@ -207,7 +204,7 @@ class RenderedPictures:
 
     def read(self) -> Iterator[np.ndarray]:
         for k in range(len(self.names)):
-            frame = Parameters({n: v[:, (0 if v.shape[1] == 1 else k) :][:, :1] for n, v in self.parameters.items()})
+            frame = self.parameters.at(slice(k, k + 1))
             with torch.no_grad():
                 vertices = world_to_camera(self.body.pose(frame).points[0, 0]).double().cpu().numpy()
             layer = shade_layer(Mesh(vertices, self.body.faces, self.body.colours), Camera(self.K[k], SIZE))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
-from fitting.evidence import Case, apart, apart_parameters, as_evidence
+from fitting.evidence import Case, apart, as_evidence
 from fitting.problem import Problem, pick
 from fitting.solvers import SOLVERS, Minimum, SolverOptions
 from fitting.summary import summarise
@@ -38,7 +38,7 @@ def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress =
     cuts = None if config.read.cuts == "auto" else frozenset(config.read.cuts)
     evidence = as_evidence(case, start, cuts)
     if not together:
-        evidence, start = apart(evidence), apart_parameters(start, frames)
+        evidence, start = apart(evidence), start.apart(frames)
     last = config.stages[-1]
     problem = Problem(
         body=case.restricted,

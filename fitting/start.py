@@ -143,18 +143,19 @@ def with_codes(body: Body, parameters: Parameters, codes: Codes | None, seen: Te
     for block in body.blocks:
         if block.name not in codes.values:
             continue
-        rows = torch.as_tensor(np.asarray(codes.values[block.name], dtype=np.float64))
+        rows = np.asarray(codes.values[block.name], dtype=np.float64)
         if rows.shape[1] != block.tangent_size:
             raise InputError(
                 f"start of {codes.model!r}: {block.name} has {rows.shape[1]} numbers, "
                 f"{body.name} has {block.tangent_size}: choose the same model, or set body.betas / body.expressions"
             )
+        value = block.from_rows(rows)
         if block.kind == "rotation":
-            value = fill_rotations(roma.rotvec_to_rotmat(rows.unflatten(1, (block.size, 3))), valid)
+            value = fill_rotations(value, valid)
         elif block.shared:
-            value = rows[valid].mean(dim=0, keepdim=True)
+            value = value[valid].mean(dim=0, keepdim=True)
         else:
-            value = fill_rows(rows, valid)
+            value = fill_rows(value, valid)
         changes[block.name] = value[None].to(parameters["transl"])
     return parameters.replace(changes)
 

@@ -133,7 +133,7 @@ def project(body: Body, parameters: Parameters, K: np.ndarray, observations: Obs
     keypoints = body.restrict(embedding)
     frames, points = len(observations), embedded_points(embedding)
     pixels = np.full((frames, len(observations.layout), 2), np.nan)
-    flat = by_frame(parameters, frames)
+    flat = parameters.apart(frames)
     for first in range(0, frames, FRAMES_AT_ONCE):
         rows = torch.arange(first, min(first + FRAMES_AT_ONCE, frames), device=flat["transl"].device)
         with torch.no_grad():
@@ -141,15 +141,6 @@ def project(body: Body, parameters: Parameters, K: np.ndarray, observations: Obs
             found = camera_to_pixels(posed, torch.as_tensor(K[first : first + FRAMES_AT_ONCE]).to(posed))
         pixels[first : first + FRAMES_AT_ONCE, points] = found.double().cpu().numpy()
     return pixels
-
-
-def by_frame(parameters: Parameters, frames: int) -> Parameters:
-    """(problems, frames per problem, ...) as one problem of one frame per frame."""
-    problems = len(parameters["transl"])
-    each = frames // problems
-    return Parameters(
-        {n: v.expand(problems, each, *v.shape[2:]).reshape(frames, 1, *v.shape[2:]) for n, v in parameters.items()}
-    )
 
 
 def mean_error(pixels: np.ndarray, observations: Observations) -> np.ndarray:

@@ -55,10 +55,7 @@ def from_rows(body: Body, rows: dict[str, np.ndarray]) -> Parameters:
     changes = {}
     for block in body.blocks:
         if block.name in rows:
-            value = torch.as_tensor(np.asarray(rows[block.name], dtype=np.float64))
-            if block.kind == "rotation":
-                value = roma.rotvec_to_rotmat(value.unflatten(1, (block.size, 3)))
-            changes[block.name] = value[:, None].to(neutral["transl"])
+            changes[block.name] = block.from_rows(rows[block.name])[:, None].to(neutral["transl"])
     return neutral.replace(changes)
 
 

@@ -170,6 +170,13 @@ class Block:
     def tangent_size(self) -> int:
         return self.size if self.kind == "vector" else 3 * self.size
 
+    def from_rows(self, rows: np.ndarray) -> Tensor:
+        """Rows as they stand in files (rows, size; rotations as axis-angle) to values, float64."""
+        values = torch.as_tensor(np.asarray(rows, dtype=np.float64))
+        if self.kind == "vector":
+            return values
+        return roma.rotvec_to_rotmat(values.unflatten(1, (self.size, 3)))
+
     def neutral(self, problems: int, frames: int) -> Tensor:
         rows = (problems, 1 if self.shared else frames, self.size)
         if self.kind == "vector":
@@ -200,6 +207,18 @@ class Parameters(Mapping[str, Tensor]):
 
     def to(self, like: Tensor) -> Parameters:
         return Parameters({name: value.to(like) for name, value in self.blocks.items()})
+
+    def at(self, frames: Tensor | slice) -> Parameters:
+        """Some frames of every problem."""
+        return Parameters({n: v if v.shape[1] == 1 else v[:, frames] for n, v in self.blocks.items()})
+
+    def apart(self, frames: int) -> Parameters:
+        """All frames as problems of one frame each; `frames` is their number in all problems together."""
+        problems = len(self["transl"])
+        every = (problems, frames // problems)
+        return Parameters(
+            {n: v.expand(*every, *v.shape[2:]).reshape(frames, 1, *v.shape[2:]) for n, v in self.blocks.items()}
+        )
 
     def rows(self) -> dict[str, Float[np.ndarray, "rows _"]]:
         """One row per frame of all problems, in order: shared blocks repeated, rotations as axis-angle."""
@@ -349,9 +368,8 @@ class Solution:
 
     def frame(self, k: int) -> Parameters:
         """The parameters of input frame `k` alone: one problem of one frame."""
-        frames = self.parameters["transl"].shape[1]
-        p, f = divmod(k, frames)
-        return Parameters({n: v[p : p + 1, (0 if v.shape[1] == 1 else f) :][:, :1] for n, v in self.parameters.items()})
+        p, f = divmod(k, self.parameters["transl"].shape[1])
+        return Parameters({n: v[p : p + 1] for n, v in self.parameters.items()}).at(slice(f, f + 1))
 
     def vertices(self, k: int) -> Float[np.ndarray, "vertices 3"]:
         """The whole mesh at frame `k`, in the world frame, metres."""
