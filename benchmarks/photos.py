@@ -31,6 +31,7 @@ from fitting.types import Body, NoPersonError, Observations, Solution
 
 RECIPE = Path(__file__).resolve().parents[1] / "cfg_files" / "fit_flame.yaml"
 SEED = 0
+PANEL = 512  # pixels
 HEADER = ("photo", "person", "points", "all %", "held %", "max |beta|", "skull mm", "stop", "seconds")
 
 
@@ -138,7 +139,7 @@ def strip(solution: Solution, k: int) -> np.ndarray:
 
     pictures = solution.observations.pictures
     image = None if pictures is None else next(p for i, p in enumerate(pictures.read()) if i == k)
-    return draw_strip(solution, k, image, plan_crops(solution)[k], plan_looks(solution)[k])
+    return draw_strip([solution], k, image, plan_crops([solution], PANEL)[k], plan_looks([solution])[k])
 
 
 def write_sheet(path: Path, strips: list[np.ndarray]) -> None:

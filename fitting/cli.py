@@ -13,8 +13,10 @@ if TYPE_CHECKING:  # torch must not load before the environment is set
     from fitting.types import Solution
 
 MOST_NAMES = 12  # of files that are listed at the end
+TEXTS = ("person",)  # options of `convert` that look like numbers and are names
 
 USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b] [--KEY VALUE ...] [--quiet]
+       fit.py convert CODES [FOLDER] --to FORMAT [--KEY VALUE ...]
 
   --config     a recipe: a YAML file, or the name of a shipped one (fit_flame.yaml)
   --input      an image, a folder of images, a video, a landmark file, sample:grace_hopper, sample:talking_head
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from fitting.types import FitError
 
     try:
-        return run(words)
+        return COMMANDS.get(words[0], run)(words)
     except FitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -67,14 +69,46 @@ def run(words: list[str]) -> int:
     return 0
 
 
+def run_convert(words: list[str]) -> int:
+    """`convert IN [OUT] --to FORMAT ...`: codes to a trainer's files, nothing fitted."""
+    from fitting.config import parse, parse_value
+    from fitting.convert import ConvertConfig, convert
+
+    places, pairs = split_pairs(words[1:], most_places=2)
+    tree: dict[str, Any] = {key: parse_value(key, value) for key, value in pairs}
+    tree |= dict(zip(("input", "output"), places, strict=False))
+    config = parse(ConvertConfig, {**tree, **{k: str(tree[k]) for k in TEXTS if k in tree}}, "convert")
+    screen = Screen(quiet=config.quiet)
+    convert(config, screen)
+    if not config.quiet:
+        print("\n".join(listed(screen.written)))
+    return 0
+
+
 def split_words(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
     """The recipe and the (key, value) pairs that follow. Raises ConfigError for words that do not pair up."""
     from fitting.types import ConfigError
 
-    recipe, pairs = None, []
+    _, pairs = split_pairs(words)
+    recipes = [value for key, value in pairs if key == "config"]
+    if not recipes:
+        raise ConfigError("no recipe: give one with --config, e.g. --config cfg_files/fit_flame.yaml")
+    return recipes[-1], [pair for pair in pairs if pair[0] != "config"]
+
+
+def split_pairs(words: list[str], most_places: int = 0) -> tuple[list[str], list[tuple[str, str]]]:
+    """Words that stand alone, at most so many, and (key, value) pairs. Raises ConfigError for any other word."""
+    from fitting.types import ConfigError
+
+    places: list[str] = []
+    pairs: list[tuple[str, str]] = []
     position = 0
     while position < len(words):
         word = words[position]
+        if not word.startswith("--") and len(places) < most_places:
+            places.append(word)
+            position += 1
+            continue
         if not word.startswith("--"):
             raise ConfigError(f"unexpected {word!r}: options come as --key value")
         key, equals, value = word[2:].partition("=")
@@ -88,13 +122,8 @@ def split_words(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
             value = words[position + 1]
             position += 1
         position += 1
-        if key == "config":
-            recipe = value
-        else:
-            pairs.append((key, value))
-    if recipe is None:
-        raise ConfigError("no recipe: give one with --config, e.g. --config cfg_files/fit_flame.yaml")
-    return recipe, pairs
+        pairs.append((key, value))
+    return places, pairs
 
 
 class Screen:
@@ -143,11 +172,19 @@ def summary(solutions: list[Solution], written: Collection[Path], seconds: float
             f"{np.nanmean(solution.error_px):.2f} px, {np.nanmean(solution.error_percent):.2f} % of the distance "
             "between the outer eye corners"
         )
-    lines += [f"  {path}" for path in list(written)[:MOST_NAMES]]
-    if len(written) > MOST_NAMES:
-        lines.append(f"  ... and {len(written) - MOST_NAMES} more files")
+    lines += listed(written)
     lines.append(f"{seconds:.1f} s")
     return "\n".join(lines)
+
+
+def listed(written: Collection[Path]) -> list[str]:
+    """The first files by name, the others by number."""
+    lines = [f"  {path}" for path in list(written)[:MOST_NAMES]]
+    more = len(written) - MOST_NAMES
+    return lines if more <= 0 else [*lines, f"  ... and {more} more files"]
+
+
+COMMANDS = {"convert": run_convert}
 
 
 if __name__ == "__main__":

@@ -67,6 +67,18 @@ class ReadConfig(Record):
     )
 
 
+class CodesConfig(Record):
+    """How the codes of `start` are to be understood, where their files do not say it."""
+
+    model: str | None = Field(default=None, description="the model they belong to: flame2020, flame2023, ...")
+    convert_from: str | None = Field(
+        default=None, description="name or file of their model: they are converted to the body, and the error is told"
+    )
+    order: Literal["expression,global,jaw", "expression,jaw,global"] | None = Field(
+        default=None, description="of the columns of a flame_params.npy without a sidecar"
+    )
+
+
 class DetectorConfig(Record):
     """How people are found."""
 
@@ -77,6 +89,20 @@ class DetectorConfig(Record):
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="what MediaPipe must be sure of")
     points: Literal["all", "mediapipe105"] = Field(
         default="all", description="mediapipe105: only those that FLAME's MediaPipe embedding has"
+    )
+
+
+class RenderConfig(Record):
+    """How pictures are drawn."""
+
+    overlay_pictures: Literal["auto", "all", "none"] = Field(
+        default="auto", description="overlay.png of every frame; auto: of photos and of clips up to 48 frames"
+    )
+    panel: int = Field(default=512, ge=64, description="longer side of an overlay's panel, pixels")
+    texture: int = Field(default=1024, ge=16, le=8192, description="side of a texture, texels")
+    texture_frames: int = Field(default=48, ge=1, description="frames of a clip that give a texture its colours")
+    renderer: Literal["rays", "pytorch3d"] = Field(
+        default="rays", description="rays: on the CPU; pytorch3d: on a GPU, where it is installed"
     )
 
 
@@ -101,6 +127,21 @@ class StageConfig(Record):
         return tuple(name for word in self.free for name in ALIASES.get(word, (word,)))
 
 
+class SearchConfig(Record):
+    """Several starts, fitted frame by frame side by side; each frame goes on from its best."""
+
+    facing: tuple[float, ...] = Field(
+        default=(0.0, 90.0, 180.0, -90.0), min_length=1, description="degrees the person may be turned to the left by"
+    )
+    focal_factors: tuple[float, ...] = Field(
+        default=(1.0,), min_length=1, description="of the assumed focal length; one for a whole clip"
+    )
+    swap: bool = Field(
+        default=False, description="a detector may have taken left for right, in runs of frames"
+    )
+    stages: tuple[StageConfig, ...] = Field(min_length=1, description="what every start goes through; no smoothness")
+
+
 class FitConfig(Record):
     """Everything a run depends on."""
 
@@ -111,7 +152,9 @@ class FitConfig(Record):
     outputs: tuple[str, ...] = Field(
         default=("params", "obj", "pkl", "npy", "overlay"), description="what is written: docs/formats.md"
     )
-    start: str | None = Field(default=None, description="null: from nothing; input: what came with it; a params.npz")
+    start: str | None = Field(
+        default=None, description="null: from nothing; input: what came with it; codes of a regressor: docs/formats.md"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
     precision: Literal["float32", "float64"] = Field(default="float32", description="of the parameters")
     chunk: int = Field(default=256, ge=1, description="independent frames solved side by side; bounds memory")
@@ -120,8 +163,11 @@ class FitConfig(Record):
     body: BodyConfig = BodyConfig()
     camera: CameraConfig = CameraConfig()
     read: ReadConfig = ReadConfig()
+    codes: CodesConfig = CodesConfig()
     detector: DetectorConfig = DetectorConfig()
+    render: RenderConfig = RenderConfig()
     terms: Terms = Terms()
+    search: SearchConfig | None = Field(default=None, description="several starts, where one may be wrong")
     stages: tuple[StageConfig, ...] = Field(min_length=1)
 
     @staticmethod
@@ -134,7 +180,7 @@ class FitConfig(Record):
         for key, text in overrides:
             put(tree, key, parse_value(key, text))
         config: FitConfig = parse(FitConfig, tree, str(path))
-        for stage in config.stages:
+        for stage in (*config.stages, *(config.search.stages if config.search else ())):
             config.stage_terms(stage)  # a misspelt term is refused now, not after detection and earlier stages
         return config
 

@@ -40,7 +40,7 @@ def bind(body: Body, observations: Observations, K: Float[np.ndarray, "frames 3 
     Raises InputError when the body has no embedding of the observations' layout.
     """
     layout = observations.layout
-    embedding = body.embeddings.get(layout.name)
+    embedding = body.embedding_of(layout)
     if embedding is None:
         raise InputError(
             f"{body.name} has no landmark embedding for {layout.name} keypoints, only for "
@@ -56,7 +56,7 @@ def bind(body: Body, observations: Observations, K: Float[np.ndarray, "frames 3 
         restricted=body.restrict(embedding),
         observations=observations,
         points=points,
-        yard_stick=body.yard_sticks[layout.name],
+        yard_stick=body.yard_stick_of(layout),
         keypoints=torch.as_tensor(keypoints).to(like),
         confidence=torch.as_tensor(confidence).to(like),
         K=torch.as_tensor(K).to(like),
@@ -73,13 +73,7 @@ def only_seen(embedding: Embedding, seen: Bool[np.ndarray, " points"]) -> Embedd
             contour, points=contour.points[kept], vertices=contour.vertices[:, kept], weights=contour.weights[:, kept]
         )
         contour = some if bool(kept.any()) else None
-    return replace(
-        embedding,
-        points=embedding.points[static],
-        vertices=embedding.vertices[static],
-        weights=embedding.weights[static],
-        contour=contour,
-    )
+    return embedding.at(static, contour)
 
 
 def without_frames(case: Case, frames: Collection[int]) -> Case:

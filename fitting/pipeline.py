@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from fitting import bodies, detectors, readers, samples, start, writers
+from fitting import bodies, codes, detectors, hypotheses, readers, samples, start, start_codes, writers
 from fitting.config import FitConfig
 from fitting.evidence import Case, bind, without_frames
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
@@ -56,6 +56,8 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
     like = tensor_kind(config)
     body = bodies.load(**config.body.model_dump()).to(like)
     people = observe(config, body, watcher)
+    if "texture" in config.outputs:
+        writers.surface_texture.require(body, people[0])
     solutions: list[Solution] = []
     for observations in people:
         case = bind(body, observations, start.camera_matrices(observations, config.camera), like)
@@ -72,19 +74,28 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
         write(solution, solutions, config, watcher)
     if not solutions:
         raise InputError(f"{config.input}: {start.TOO_FEW}")
+    draw(solutions, config, watcher)
     return solutions
 
 
 def fit_person(case: Case, config: FitConfig, watcher: Watcher) -> Solution:
-    """Start and stages; once more without the frames that the first result shows not to be this person's."""
-    solution = solve(case, start.guess(case), config, watcher.progress)
+    """Search, start and stages; once more without the frames that the first result shows not to be this person's."""
+    solution = fit_once(case, config, watcher)
     wrong = suspicious(solution)
     if not wrong:
         return solution
     trusted = without_frames(case, wrong)
     if start.can_place(trusted):
-        solution = solve(trusted, start.guess(trusted), config, watcher.progress)
+        solution = fit_once(trusted, config, watcher)
     return replace(solution, suspicious=wrong)
+
+
+def fit_once(case: Case, config: FitConfig, watcher: Watcher) -> Solution:
+    found = hypotheses.search(case, config, watcher.progress)
+    if found.swapped:
+        frames = ", ".join(map(str, found.swapped))
+        watcher.note(f"person {case.observations.person}: left and right were exchanged in frame {frames}")
+    return solve(found.case, found.start, config, watcher.progress)
 
 
 def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher: Watcher) -> None:
@@ -92,6 +103,8 @@ def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher
     person fail."""
     folder = config.output_folder()
     for name in config.outputs:
+        if name not in writers.WRITERS:
+            continue
         watcher.progress(f"writing {name}", 0, len(solution))
         for path in writers.WRITERS[name](solution, folder):
             watcher.wrote(path)
@@ -99,10 +112,20 @@ def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher
         watcher.wrote(path)
 
 
+def draw(solutions: list[Solution], config: FitConfig, watcher: Watcher) -> None:
+    """Pictures come last: they show everybody."""
+    options = writers.PictureOptions(**config.render.model_dump())
+    for name in config.outputs:
+        if name in writers.PICTURE_WRITERS:
+            watcher.progress(f"drawing {name}", 0, len(solutions[0]))
+            for path in writers.PICTURE_WRITERS[name](solutions, config.output_folder(), options):
+                watcher.wrote(path)
+
+
 def observe(config: FitConfig, body: Body, watcher: Watcher) -> list[Observations]:
     """Landmarks as they were given, or found by the detector in pictures; with the configured start."""
     if config.input == samples.NAME:
-        return [with_start(samples.talking_head(body), config.start)]
+        return [with_start(samples.talking_head(body), config, body, watcher)]
     found = readers.read(config.input, readers.ReadOptions(**config.read.model_dump(exclude={"cuts"})))
     if not isinstance(found, list):
         options = detectors.DetectorOptions(
@@ -114,7 +137,7 @@ def observe(config: FitConfig, body: Body, watcher: Watcher) -> list[Observation
         found = detect(found, options, config.input)
     if config.detector.points == "mediapipe105":
         found = [only_105(person) for person in found]
-    return [with_start(person, config.start) for person in found[: config.detector.max_persons]]
+    return [with_start(person, config, body, watcher) for person in found[: config.detector.max_persons]]
 
 
 def detect(pictures: Pictures, options: detectors.DetectorOptions, source: str) -> list[Observations]:
@@ -128,16 +151,25 @@ def detect(pictures: Pictures, options: detectors.DetectorOptions, source: str) 
         return shipped
 
 
-def with_start(observations: Observations, named: str | None) -> Observations:
-    """`named` is null (start from nothing), 'input' (what came with the input) or a params.npz: the first person's,
-    others are looked for beside it under their own names."""
-    if named == "input":
+def with_start(observations: Observations, config: FitConfig, body: Body, watcher: Watcher) -> Observations:
+    """`config.start` is null (start from nothing), 'input' (what came with the input) or codes of a regressor."""
+    if config.start == "input":
         return observations
-    if named is None:
-        return replace(observations, start=None)
-    path = Path(named)
-    own = path.with_name(writers.person_name(path.name, observations.person))
-    return replace(observations, start=readers.read_codes(own))
+    observations = replace(observations, start=None)
+    if config.start is None:
+        return observations
+    path = Path(config.start)
+    options = codes.CodesOptions(config.codes.order, config.codes.model)
+    track = start_codes.choose(codes.read(path, options), observations, path)
+    for note in track.notes:
+        watcher.note(f"start, {track.format}: {note}")
+    K = start.camera_matrices(observations, config.camera)
+    if config.codes.convert_from is None:
+        return replace(observations, start=start_codes.codes_for(observations, track, body, K))
+    theirs = bodies.load(config.codes.convert_from, config.body.folder, config.body.gender)
+    found = start_codes.converted(track, theirs, body)
+    watcher.note(found.notes[-1])
+    return replace(observations, start=start_codes.codes_for(observations, found, body, K))
 
 
 def only_105(observations: Observations) -> Observations:
@@ -170,6 +202,7 @@ def tensor_kind(config: FitConfig) -> torch.Tensor:
 
 
 def check_outputs(config: FitConfig) -> None:
-    unknown = [name for name in config.outputs if name not in writers.WRITERS]
+    known = [*writers.WRITERS, *writers.PICTURE_WRITERS]
+    unknown = [name for name in config.outputs if name not in known]
     if unknown:
-        raise ConfigError(f"unknown output {unknown[0]!r}: choose from {', '.join(writers.WRITERS)}")
+        raise ConfigError(f"unknown output {unknown[0]!r}: choose from {', '.join(known)}")

@@ -65,7 +65,9 @@ def with_error_bars(
     """Standard deviations of all that any stage has fitted; NaN in frames that were not fitted."""
     names = dict.fromkeys(name for stage in config.stages for name in stage.blocks() if name in result)
     blocks = known_blocks(problem)
-    found = error_bars(problem, result, tuple(blocks[name] for name in names))
+    sharing = [stage for stage in config.stages if any(blocks[name].shared for name in stage.blocks() if name in names)]
+    chosen = keyframes(problem, sharing[-1].keyframes) if sharing else None
+    found = error_bars(problem, result, tuple(blocks[name] for name in names), chosen)
     frames = len(solution)
     rows = np.arange(frames).reshape(-1, problem.frames)[fitted.cpu().numpy()].ravel()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import roma
 import torch
@@ -11,7 +13,9 @@ from torch import Tensor
 from fitting.camera import fov_to_focal, intrinsics
 from fitting.config import CameraConfig
 from fitting.evidence import Case
-from fitting.rigid import align
+from fitting.gaps import fill_rotations, fill_rows
+from fitting.posture import hanging_arms, is_whole_body, steadiness
+from fitting.rigid import align, initial_place
 from fitting.types import Body, Codes, InputError, Observations, Parameters
 
 LEAST_POINTS = 4
@@ -46,22 +50,27 @@ def focal_length(size: tuple[int, int], hint: float, camera: CameraConfig) -> fl
     return camera.focal_factor * longer
 
 
-def guess(case: Case) -> Parameters:
+def guess(case: Case, facing: float | None = None) -> Parameters:
     """Start parameters (1 problem, frames): the mean body placed rigidly on the keypoints, then whatever the detector
-    or a regressor knows on top.
+    or a regressor knows on top. `facing` fixes which way it looks, upright, in degrees to its left; None: it is found.
 
     Frames without keypoints are interpolated between their neighbours, or held at the ends. Raises InputError when no
     frame has enough keypoints, or the start belongs to another model.
     """
     body, observations = case.restricted, case.observations
-    weights, seen = case.confidence * contour_factors(case), placeable(case)
+    seen = placeable(case)
     if not seen.any():
         raise InputError(TOO_FEW)
-    neutral = body.neutral(1, len(observations))
+    neutral = hanging_arms(body, body.neutral(1, len(observations)))
     posed = body.pose(neutral)
     points, pivot = posed.points[0, 0].double(), posed.joints[0, 0, 0].double()
-    hint = head_rotations(observations)
-    rotation, place = align(points, case.keypoints.double(), weights.double(), case.K.double(), hint)
+    evidence = (case.keypoints.double(), start_weights(case).double(), case.K.double())
+    if facing is None:
+        rotation, place = align(points, *evidence, head_rotations(observations))
+    else:
+        upright = torch.tensor([0.0, math.radians(facing), 0.0]).to(points)
+        rotation = roma.rotvec_to_rotmat(upright).expand(len(observations), 3, 3)
+        place = initial_place(points, rotation, *evidence)
     transl = place + (rotation @ pivot) - pivot
     rotation, transl = fill_rotations(rotation, seen), fill_rows(transl, seen)
     like = neutral["transl"]
@@ -79,6 +88,13 @@ def can_place(case: Case) -> bool:
     return bool(placeable(case).any())
 
 
+def start_weights(case: Case) -> Float[Tensor, "frames points"]:
+    """What each keypoint counts while the body is still rigid."""
+    if is_whole_body(case.body):
+        return steadiness(case.observations.layout, case.points, case.confidence)
+    return case.confidence * contour_factors(case)
+
+
 def contour_factors(case: Case) -> Float[Tensor, " points"]:
     """The contour slides over the skin as the head turns: a third of the others' weight."""
     contour = set(case.observations.layout.groups.get("contour", ()))
@@ -91,27 +107,6 @@ def head_rotations(observations: Observations) -> Float[Tensor, "frames 3 3"] | 
         return None
     scaled = torch.as_tensor(observations.head_matrix[:, :3, :3], dtype=torch.float64)
     return scaled / scaled.norm(dim=1, keepdim=True)
-
-
-def fill_rows(values: Float[Tensor, "frames _"], seen: Tensor) -> Tensor:
-    """Linear between seen frames, held beyond the first and the last."""
-    known = torch.nonzero(seen)[:, 0].cpu().numpy()
-    every = np.arange(len(values))
-    columns = [np.interp(every, known, column) for column in values[seen].cpu().numpy().T]
-    return torch.as_tensor(np.stack(columns, axis=1), dtype=values.dtype, device=values.device)
-
-
-def fill_rotations(rotations: Float[Tensor, "frames *joints 3 3"], seen: Tensor) -> Tensor:
-    """Along the geodesic between seen frames, held beyond the first and the last."""
-    known = torch.nonzero(seen)[:, 0]
-    every = torch.arange(len(rotations), device=rotations.device)
-    after = torch.searchsorted(known, every).clamp(max=len(known) - 1)
-    before = torch.where(known[after] > every, (after - 1).clamp(min=0), after)
-    gap = (known[after] - known[before]).clamp(min=1)
-    share = ((every - known[before]) / gap).clamp(0, 1).to(rotations)
-    first, last = rotations[known[before]], rotations[known[after]]
-    turn = roma.rotmat_to_rotvec(last @ first.mT) * share.view(-1, *[1] * (rotations.ndim - 2))
-    return roma.rotvec_to_rotmat(turn) @ first
 
 
 def with_blendshapes(body: Body, parameters: Parameters, observations: Observations) -> Parameters:

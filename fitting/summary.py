@@ -129,7 +129,8 @@ def frame_costs(problem: Problem, parameters: Parameters, seen: np.ndarray) -> d
 
 def project(body: Body, parameters: Parameters, K: np.ndarray, observations: Observations) -> np.ndarray:
     """All keypoints of the layout that the body has, in pixels (frames, points, 2), NaN for the others."""
-    embedding = body.embeddings[observations.layout.name]
+    embedding = body.embedding_of(observations.layout)
+    assert embedding is not None  # `bind` has made sure
     keypoints = body.restrict(embedding)
     frames, points = len(observations), embedded_points(embedding)
     pixels = np.full((frames, len(observations.layout), 2), np.nan)

@@ -7,9 +7,9 @@ together (a clip is one problem of many frames, twenty unrelated photos are twen
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import roma
@@ -136,6 +136,7 @@ class Observations:
     names: tuple[str, ...]  # one per frame
     image_sizes: Int[np.ndarray, "frames 2"]  # width, height
     is_clip: bool
+    size_known: bool = True  # False: `image_sizes` is a canvas round the keypoints, for want of anything better
     fps: float | None = None
     timestamps: Float[np.ndarray, " frames"] | None = None
     focal_hints: Float[np.ndarray, " frames"] | None = None
@@ -243,13 +244,31 @@ class Contour:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Where a layout's keypoints sit on a body's mesh: barycentric points, and a contour where there is one."""
+    """Where a layout's keypoints sit on a body: weighted sums of vertices, joints of its skeleton, and a contour.
+
+    A point on a triangle has three corners, a patch of skin some dozens; shorter ones are filled up with weight 0.
+    """
 
     layout: Layout
     points: Int[Tensor, " points"]  # indices into the layout
-    vertices: Int[Tensor, "points 3"]
-    weights: Float[Tensor, "points 3"]
+    vertices: Int[Tensor, "points corners"]
+    weights: Float[Tensor, "points corners"]
     contour: Contour | None = None
+    joints: Int[Tensor, " points"] | None = None  # the joint that a point is, whatever its vertices; -1: none
+
+    def at(self, rows: Bool[Tensor, " points"], contour: Contour | None) -> Embedding:
+        """Some of the points, and another contour or none."""
+        joints = None if self.joints is None else self.joints[rows]
+        return Embedding(self.layout, self.points[rows], self.vertices[rows], self.weights[rows], contour, joints)
+
+
+@dataclass(frozen=True)
+class PosePrior:
+    """Gaussians over a block's coordinates, joints end to end as axis-angle; one, or a mixture of several."""
+
+    means: Float[Tensor, "components size"]
+    whiten: Float[Tensor, "components size size"]  # |whiten (x - mean)|^2 is the squared Mahalanobis distance
+    offsets: Float[Tensor, " components"]  # -log weight + 1/2 log det covariance, less the least of all components
 
 
 @runtime_checkable
@@ -303,8 +322,12 @@ class Body(Protocol):
     @property
     def embeddings(self) -> Mapping[str, Embedding]: ...  # by layout name
 
+    def embedding_of(self, layout: Layout) -> Embedding | None: ...  # None: it has none of the layout's points
+
     @property
     def yard_sticks(self) -> Mapping[str, float]: ...  # by layout name: metres between its size pair on the mean body
+
+    def yard_stick_of(self, layout: Layout) -> float: ...  # NaN where the body lacks the ends
 
     @property
     def expression_names(self) -> tuple[str, ...]: ...
@@ -314,6 +337,9 @@ class Body(Protocol):
 
     @property
     def expression_bounds(self) -> Float[Tensor, "expressions 2"]: ...  # infinite where there is none
+
+    @property
+    def pose_priors(self) -> Mapping[str, PosePrior]: ...  # 'learned', 'gmm', and mean hands by their block's name
 
     def neutral(self, problems: int, frames: int) -> Parameters: ...
 
@@ -331,10 +357,31 @@ class Body(Protocol):
 
     def restrict(self, embedding: Embedding) -> Body: ...
 
+    def full(self, parameters: Parameters) -> Parameters:
+        """With the rotation blocks that stand behind decoded vectors (hand components, a pose prior's code)."""
+        ...
+
+    def chain(self, parameters: Parameters, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Derivatives by steps of decoded rotation blocks (..., steps) as derivatives by the vectors behind them."""
+        ...
+
     def to(self, like: Tensor) -> Body: ...
 
 
 # ------------------------------------------------------------------ what was found
+
+
+class PointCovariance(NamedTuple):
+    """How well points on a body are known."""
+
+    metres: Float[np.ndarray, "points 3 3"]  # in the world, about the result
+    pixels: Float[np.ndarray, "points 2 2"]
+
+
+class PointBelief(Protocol):
+    """What was kept so that the covariance of any point can be had: `fitting/posterior.py`."""
+
+    def points(self, frame: int, body: Body, embedding: Embedding) -> PointCovariance: ...
 
 
 @dataclass(frozen=True)
@@ -362,6 +409,9 @@ class Solution:
     # Standard deviations: of every fitted block (rotations: radians about the world's axes), of projected keypoints.
     sd: Mapping[str, Float[np.ndarray, "frames _"]] = field(default_factory=dict)
     projected_sd: Float[np.ndarray, "frames points"] | None = None
+    betas_covariance: Float[np.ndarray, "problems betas betas"] | None = None  # one for a clip, one for every photo
+    ambiguities: tuple[str, ...] = ()  # what the evidence left open, in plain words
+    belief: PointBelief | None = None
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -375,3 +425,22 @@ class Solution:
         """The whole mesh at frame `k`, in the world frame, metres."""
         with torch.no_grad():
             return self.body.pose(self.frame(k)).points[0, 0].double().cpu().numpy()
+
+    def vertex_covariance(self, k: int, vertices: Sequence[int]) -> PointCovariance:
+        """Of some vertices of the mesh at frame `k`. Raises InputError without error bars, or of a frame not fitted."""
+        index = torch.as_tensor(vertices, dtype=torch.long)
+        weights = torch.tensor([1.0, 0.0, 0.0]).expand(len(index), 3)
+        points = Embedding(self.observations.layout, torch.arange(len(index)), index[:, None].expand(-1, 3), weights)
+        return self._covariance(k, points)
+
+    def landmark_covariance(self, k: int) -> PointCovariance:
+        """Of all keypoints of the layout that the body has, in the embedding's order: static ones, then the contour's.
+        Raises InputError as `vertex_covariance`."""
+        points = self.body.embedding_of(self.observations.layout)
+        assert points is not None
+        return self._covariance(k, points)
+
+    def _covariance(self, k: int, points: Embedding) -> PointCovariance:
+        if self.belief is None:
+            raise InputError("a covariance was asked for, but no error bars were made: fit with error_bars: true")
+        return self.belief.points(k, self.body, points)

@@ -1,7 +1,12 @@
-"""Error bars: the inverse of the Gauss-Newton matrix at the solution is the covariance of what was estimated.
+"""Error bars: how far the truth lies from the result, by what is believed and what was seen.
 
 Every term is a noise model, so the objective is a negative log posterior and its curvature is the precision (Laplace's
-approximation). What only the priors hold shows as a standard deviation that is as large as the prior's.
+approximation). The result is the posterior's peak; its middle lies elsewhere (`lens.py`), most of all in depth. A
+standard deviation here is the root mean square distance of the truth from the result: variance + (mean - peak)^2. In
+the picture peak and middle are the same to a fraction of a pixel: what the pixels hold does not drift. What only the
+priors hold shows as a standard deviation that is as large as the prior's.
+
+Where a recipe takes what frames share from some of them only (keyframes), so do the error bars: the other frames follow.
 """
 
 from __future__ import annotations
@@ -13,93 +18,145 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.curvature import LeastSquares, unit_vector
-from fitting.pixels import OFFSETS, differentiate_pixels
+from fitting.curvature import unit_vector
+from fitting.lens import look
+from fitting.pixels import OFFSETS
+from fitting.posterior import Posterior, arrow_of
 from fitting.problem import Problem, width
-from fitting.solvers.arrow import FrameCovariance
+from fitting.solvers import Arrow, Covariance
 from fitting.types import Block, Parameters
+
+AT_ONCE = 32  # frames or photos whose Jacobians and their derivatives are in memory together
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Standard deviations, one row per frame of all problems in order."""
+    """Root mean square distances from the truth, one row per frame of all problems in order."""
 
     blocks: dict[str, Float[np.ndarray, "rows _"]]  # in the block's unit; rotations: radians about the world's axes
     keypoints: Float[np.ndarray, "rows points"]  # pixels, root of the mean variance over u and v
     betas_covariance: Float[np.ndarray, "problems betas betas"] | None
+    posterior: Posterior
 
 
-def error_bars(problem: Problem, parameters: Parameters, free: tuple[Block, ...]) -> Uncertainty:
+@dataclass(frozen=True)
+class Found:
+    """Of all frames of a few problems, natural steps and pixels."""
+
+    variance: Float[Tensor, "problems frames n"]
+    pixels: Float[Tensor, "problems frames points"]
+    slope: Float[Tensor, "problems unknowns"]  # of the volume
+    follow: Float[Tensor, "problems frames n"]  # what a shift of the shared unknowns brings with it
+
+
+def error_bars(
+    problem: Problem, parameters: Parameters, free: tuple[Block, ...], keyframes: Tensor | None = None
+) -> Uncertainty:
     """Of all `free` blocks together at `parameters`, robust kernels at the weight they have there.
 
-    Offsets of landmarks take part but are not reported: they are the detector's, not the person's. Terms that count the
-    same pixels again, and soft walls, take no part: measured against known truth they make the bars too short.
+    `keyframes` are the frames that the shared blocks were taken from; None: all. Offsets of landmarks take part but are
+    not reported: they are the detector's, not the person's. Terms that count the same pixels again, and soft walls,
+    take no part: measured against known truth they make the bars too short.
     """
-    terms = {name: term for name, term in problem.terms.items() if term.in_error_bars}
-    problem = replace(problem, base=parameters, free=free, terms=terms)
-    problems, frames = problem.count, problem.frames
-    rows = torch.arange(problems, device=problem.K.device)
-    arrow = LeastSquares(problem).curvature(problem.zero(), rows)
+    problem = in_float64(problem, parameters, free)
+    chunks = torch.arange(problem.count, device=problem.K.device).split(AT_ONCE)
+    found = [estimate(problem.select(chunk), keyframes) for chunk in chunks]
+    shared, shift = (torch.cat([getattr(part, name) for part in found]) for name in ("shared", "shift"))
+    rows = {k: k for k in range(problem.count * problem.frames)}
+    return summary(Posterior(problem, shared, shift, rows), found)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a few problems, natural steps and pixels."""
+
+    variance: Float[Tensor, "problems frames n"]
+    pixels: Float[Tensor, "problems frames points"]  # mean variance over u and v
+    shared: Float[Tensor, "problems m m"]  # covariance
+    shift: Float[Tensor, "problems unknowns"]  # from the peak to the mean
+
+
+def estimate(problem: Problem, keyframes: Tensor | None) -> Estimate:
+    if keyframes is None or not problem.shared:
+        arrow = arrow_of(problem)
+        covariance = Covariance(arrow)
+        shared = covariance.shared()
+        found = gather(problem, covariance, shared)
+        shift = solved(arrow, -found.slope)
+    else:
+        shared, common = of_keyframes(problem.at(keyframes))
+        found = gather(problem, Covariance(arrow_of(problem)), shared, common)
+        alone = arrow_of(replace(problem, free=tuple(block for block in problem.free if not block.shared)))
+        own = solved(alone, -found.slope[:, : problem.frames * width(problem.local)])
+        shift = torch.cat([own + found.follow.flatten(1), common], dim=1)
+    return Estimate(found.variance, found.pixels, shared, shift)
+
+
+def of_keyframes(few: Problem) -> tuple[Float[Tensor, "problems m m"], Float[Tensor, "problems m"]]:
+    """Covariance and shift of what frames share, from those that were asked for it."""
+    arrow = arrow_of(few)
+    covariance = Covariance(arrow)
+    shared = covariance.shared()
+    shift = solved(arrow, -gather(few, covariance, shared).slope)
+    return shared, shift[:, few.frames * width(few.local) :]
+
+
+def solved(arrow: Arrow, right: Tensor) -> Tensor:
+    return arrow.solve(right, arrow.corner.new_zeros(len(right))).x
+
+
+def in_float64(problem: Problem, parameters: Parameters, free: tuple[Block, ...]) -> Problem:
+    """What is nearly undetermined would drown in float32's rounding."""
+    like = problem.K.new_zeros((), dtype=torch.float64)
+    named = ("keypoints", "confidence", "subject_px")
+    evidence = replace(problem.evidence, **{name: getattr(problem.evidence, name).to(like) for name in named})
+    return replace(
+        problem,
+        body=problem.body.to(like),
+        evidence=evidence,
+        K=problem.K.to(like),
+        terms={name: term for name, term in problem.terms.items() if term.in_error_bars},
+        start=problem.start.to(like),
+        base=parameters.to(like),
+        free=free,
+    )
+
+
+def gather(problem: Problem, covariance: Covariance, shared: Tensor, common: Tensor | None = None) -> Found:
+    """Window by window, a few frames at a time; `common` is the shift of the shared unknowns."""
+    n, m, count = width(problem.local), width(problem.shared), problem.count
+    zeros = shared.new_zeros
+    variance, follow = zeros(count, problem.frames, n), zeros(count, problem.frames, n)
+    pixels = zeros(count, problem.frames, len(problem.evidence.points))
+    slope, common_slope = zeros(count, problem.frames, n), zeros(count, m)
+    for part in covariance.frames(shared):
+        variance[:, part.frames] = part.own.diagonal(dim1=-2, dim2=-1)
+        if common is not None:
+            follow[:, part.frames] = (part.gain @ common[:, None, :, None])[..., 0]
+        for first in range(part.frames.start, part.frames.stop, AT_ONCE):
+            window = slice(first, min(first + AT_ONCE, part.frames.stop))
+            inside = slice(window.start - part.frames.start, window.stop - part.frames.start)
+            seen = look(problem.during(window), part.own[:, inside], part.cross[:, inside], shared)
+            pixels[:, window] = seen.variance.mean(dim=-1)
+            border = (window.stop - window.start) * n
+            slope[:, window] = seen.slope[:, :border].unflatten(1, (-1, n)) if n else slope[:, window]
+            common_slope += seen.slope[:, border:]
+    return Found(variance, pixels, torch.cat([slope.flatten(1), common_slope], dim=1), follow)
+
+
+def summary(posterior: Posterior, found: list[Estimate]) -> Uncertainty:
+    problem, shift = posterior.problem, posterior.shift
+    variance = torch.cat([part.variance for part in found])
+    pixels = torch.cat([part.pixels for part in found])
     own_unit, shared_unit = unit_vector(problem, problem.local), unit_vector(problem, problem.shared)
-    own = torch.zeros(problems, frames, width(problem.local), dtype=torch.float64)
-    shared = torch.zeros(problems, width(problem.shared), dtype=torch.float64)
-    keypoints = torch.zeros(problems, frames, len(problem.evidence.points), dtype=torch.float64)
-    lens = Lens(problem)
-    covariance = None
-    for found in arrow.covariances():
-        own[:, found.frame] = deviations(found.own) * own_unit.cpu()
-        keypoints[:, found.frame] = lens.keypoint_deviations(found)
-        covariance = found.shared
-    if covariance is not None:
-        shared = deviations(covariance) * shared_unit.cpu()
-    blocks = {name: own[..., place].flatten(0, 1).numpy() for name, place in problem.local.items()}
+    border = problem.frames * width(problem.local)
+    own = (variance + shift[:, :border].view_as(variance).square()).sqrt() * own_unit
+    moment = posterior.shared + shift[:, border:, None] * shift[:, None, border:]  # about the result
+    shared = moment.diagonal(dim1=-2, dim2=-1).sqrt() * shared_unit
+    blocks = {name: own[..., place].flatten(0, 1).cpu().numpy() for name, place in problem.local.items()}
     for name, place in problem.shared.items():
         if name != OFFSETS:
-            blocks[name] = shared[:, None, place].expand(-1, frames, -1).flatten(0, 1).numpy()
-    return Uncertainty(blocks, keypoints.flatten(0, 1).numpy(), betas_covariance(problem, covariance))
-
-
-def betas_covariance(problem: Problem, covariance: Tensor | None) -> np.ndarray | None:
-    if covariance is None or "betas" not in problem.shared:
-        return None
-    place = problem.shared["betas"]
-    return covariance[:, place, place].cpu().numpy()
-
-
-def deviations(covariance: Float[Tensor, "problems n n"]) -> Float[Tensor, "problems n"]:
-    return covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().cpu()
-
-
-class Lens:
-    """From covariances of unknowns to those of keypoints, frame by frame; Jacobians are made a window at a time."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.own_unit = unit_vector(problem, problem.local)
-        places = [place for name, place in problem.shared.items() if name != OFFSETS]
-        units = unit_vector(problem, problem.shared)
-        self.shared_index = (
-            torch.cat([torch.arange(p.start, p.stop) for p in places]) if places else torch.zeros(0).long()
-        )
-        self.shared_index = self.shared_index.to(problem.K.device)
-        self.shared_unit = units[self.shared_index]
-        self.window = slice(0, 0)
-
-    def keypoint_deviations(self, found: FrameCovariance) -> Float[Tensor, "problems points"]:
-        if not self.window.start <= found.frame < self.window.stop:
-            self._look_at(found.frame)
-        k = found.frame - self.window.start
-        J = self.jacobian[:, k].double()  # problems, points, 2, n + m
-        index = self.shared_index
-        cross, shared = found.cross[..., index], found.shared[:, index[:, None], index]
-        whole = torch.cat([torch.cat([found.own, cross], dim=2), torch.cat([cross.mT, shared], dim=2)], dim=1)
-        variance = ((J @ whole[:, None]) * J).sum(dim=-1)
-        return variance.mean(dim=-1).clamp(min=0).sqrt().cpu()
-
-    def _look_at(self, frame: int) -> None:
-        self.window = next(w for w in self.problem.windows() if w.start <= frame < w.stop)
-        with torch.no_grad():
-            part = self.problem.during(self.window)
-            jacobian = differentiate_pixels(part, part.scene(part.base))
-        units = torch.cat([self.own_unit, self.shared_unit]).to(jacobian.columns)
-        self.jacobian = jacobian.columns * units
+            blocks[name] = shared[:, None, place].expand(-1, problem.frames, -1).flatten(0, 1).cpu().numpy()
+    place = problem.shared.get("betas")
+    betas = None if place is None else moment[:, place, place].cpu().numpy()
+    return Uncertainty(blocks, pixels.sqrt().flatten(0, 1).cpu().numpy(), betas, posterior)

@@ -17,8 +17,8 @@ import scipy.sparse
 import torch
 from made_files import chumpy_flame, fake_chumpy, flame_arrays, python2_pickle, save_object, with_state
 
-from fitting.bodies.unpickle import load_npy_object, load_npz, load_pickle
 from fitting.types import ModelError
+from fitting.unpickle import load_npy_object, load_npz, load_pickle
 
 
 def saved(path: Path, content: bytes) -> Path:

@@ -9,168 +9,50 @@ import os
 import pickle
 import pickletools
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 import trimesh
-from PIL import Image
 
-from fitting.types import Block, Body, Layout, Observations, OutputError, Parameters, Solution, Stop
-from fitting.writers import WRITERS, atomic, flame_npy, mesh_obj, npz, report
+from fitting.types import OutputError, Parameters, Solution
+from fitting.writers import PICTURE_WRITERS, WRITERS, PictureOptions, atomic, flame_npy, mesh_obj, npz, report
 from fitting.writers.facts import person_name
-from fitting.writers.picture_overlay import ordered_map, plan_crops, plan_looks
+from tests.made_solutions import BALL, BLOCKS, FRAMES, SIZE, FakeBody, FakePictures, some_solution
 
-FRAMES, POINTS, SIZE = 4, 5, (120, 90)
-BLOCKS = (
-    Block("betas", "vector", 3, True, 1.0),
-    Block("expression", "vector", 4, False, 1.0),
-    Block("global_orient", "rotation", 1, False, 0.1),
-    Block("neck_pose", "rotation", 1, False, 0.1),
-    Block("jaw_pose", "rotation", 1, False, 0.1),
-    Block("leye_pose", "rotation", 1, False, 0.1),
-    Block("reye_pose", "rotation", 1, False, 0.1),
-    Block("transl", "vector", 3, False, 0.1),
-    Block("scale", "vector", 1, True, 1.0),
-)
-BALL = trimesh.creation.icosphere(2, 0.1)
+EVERY = (*WRITERS, *PICTURE_WRITERS)
+SMALL = PictureOptions(panel=96, texture=64)
 
 
-class FakeBody(Body):
-    """A ball that fulfils the protocol of a body: it is moved by `transl` and turned by `global_orient`."""
-
-    name = "open_head"
-    sha256 = "ab" * 32
-    blocks = BLOCKS
-    joint_names = ("root",)
-    faces = np.array(BALL.faces)
-    head_joint = 0
-    embeddings: dict = {}
-    yard_sticks: dict = {}
-    expression_names = ("smile", "frown", "blink", "pout")
-    expression_sd = torch.ones(4)
-    expression_bounds = torch.tensor([[0.0, 1.0]] * 4)
-    face_region = None
-    colours = None
-    uv = None
-    uv_faces = None
-
-    def __init__(self, name: str = "open_head", textured: bool = False) -> None:
-        self.name = name
-        if textured:
-            self.uv = np.random.default_rng(1).random((len(BALL.vertices) + 2, 2))
-            self.uv_faces = self.faces + 2
-
-    def pose(self, parameters: Parameters) -> SimpleNamespace:
-        rest = torch.as_tensor(np.array(BALL.vertices), dtype=torch.float32)
-        turned = rest @ parameters["global_orient"][..., 0, :, :].mT
-        return SimpleNamespace(points=turned + parameters["transl"][..., None, :], joints=None, rotations=None)
-
-    def restrict(self, embedding: object) -> FakeBody:
-        return self
-
-
-class FakePictures:
-    source, names, image_sizes = "fake", (), np.zeros((0, 2), dtype=int)
-    fps, timestamps, focal_hints, is_clip = None, None, np.zeros(0), True
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self):
-        for k in range(self.count):
-            yield np.full((SIZE[1], SIZE[0], 3), 40 * k, dtype=np.uint8)
-
-
-def rotation(angle: float) -> torch.Tensor:
-    turn = trimesh.transformations.rotation_matrix(angle, [1, 0, 0])[:3, :3]
-    return torch.as_tensor(turn, dtype=torch.float32)
-
-
-def some_parameters() -> Parameters:
-    generator = torch.Generator().manual_seed(0)
-    blocks = {}
-    for block in BLOCKS:
-        frames = 1 if block.shared else FRAMES
-        if block.kind == "vector":
-            blocks[block.name] = torch.randn(1, frames, block.size, generator=generator) * 0.3
-        else:
-            turns = torch.stack([rotation(0.1 * k + 0.05) for k in range(frames)])
-            blocks[block.name] = turns[None, :, None].contiguous()
-    blocks["transl"] = torch.tensor([[[0.01 * k, 0.0, -1.0] for k in range(FRAMES)]])
-    return Parameters(blocks)
-
-
-def some_observations(person: str, is_clip: bool, pictures: bool) -> Observations:
-    points = np.random.default_rng(3).uniform(30, 60, (FRAMES, POINTS, 2)).astype(np.float32)
-    confidence = np.ones((FRAMES, POINTS), dtype=np.float32)
-    confidence[2] = 0
-    layout = Layout("five", tuple("abcde"), ((0, 1),), {"all": (0, 1, 2, 3, 4)}, ((0,), (1,)))
-    return Observations(
-        person=person,
-        layout=layout,
-        keypoints=points,
-        confidence=confidence,
-        names=tuple(f"{k:06d}" for k in range(FRAMES)),
-        image_sizes=np.tile(SIZE, (FRAMES, 1)),
-        is_clip=is_clip,
-        fps=30000 / 1001 if is_clip else None,
-        timestamps=np.arange(FRAMES) * 1001 / 30000 if is_clip else None,
-        pictures=FakePictures(FRAMES) if pictures else None,
-    )
-
-
-def some_solution(person="000", is_clip=True, pictures=True, body: FakeBody | None = None) -> Solution:
-    observations = some_observations(person, is_clip, pictures)
-    error = np.array([1.0, 2.0, np.nan, 3.0])
-    return Solution(
-        body=body or FakeBody(),
-        observations=observations,
-        parameters=some_parameters(),
-        start=some_parameters(),
-        K=np.tile([[150.0, 0, 59.5], [0, 150.0, 44.5], [0, 0, 1]], (FRAMES, 1, 1)),
-        valid=observations.valid,
-        source=("fitted", "interpolated", "missing", "fitted"),
-        error_px=error,
-        error_percent=error / 2,
-        start_error_px=error * 2,
-        cost_start={"keypoints": error, "shape": np.arange(4.0)},
-        cost_end={"keypoints": error / 3, "shape": np.arange(4.0)},
-        iterations=np.arange(4),
-        stop=(Stop.CONVERGED, Stop.NOT_FITTED, Stop.NOT_FITTED, Stop.KEPT_START),
-        projected=observations.keypoints + np.float32(0.5),
-        seconds=1.5,
-    )
+def write(name: str, solution: Solution, folder: Path) -> list[Path]:
+    if name in WRITERS:
+        return WRITERS[name](solution, folder)
+    return PICTURE_WRITERS[name]([solution], folder, SMALL)
 
 
 @pytest.fixture(scope="module")
 def solution() -> Solution:
-    return some_solution()
+    return some_solution(body=FakeBody(textured=True))
 
 
 # ------------------------------------------------------------------ every writer
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_same_bytes_twice_and_all_files_named(name, solution, tmp_path):
-    first, second = WRITERS[name](solution, tmp_path / "a"), WRITERS[name](solution, tmp_path / "b")
+    first, second = write(name, solution, tmp_path / "a"), write(name, solution, tmp_path / "b")
     assert first and [p.relative_to(tmp_path / "a") for p in first] == [p.relative_to(tmp_path / "b") for p in second]
     assert {p for p in (tmp_path / "a").rglob("*") if p.is_file()} == set(first)  # nothing temporary is left
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_refused_folder_is_an_output_error(name, solution, tmp_path):
     """A file where the folder should be is refused for every user, root too."""
     target = tmp_path / "taken"
     target.write_text("mine")
     with pytest.raises(OutputError, match="taken.*could not be written.*--output"):
-        WRITERS[name](solution, target)
+        write(name, solution, target)
     assert target.read_text() == "mine"
 
 
@@ -186,6 +68,17 @@ def test_persons_do_not_overwrite_each_other(name, solution, tmp_path):
     first = WRITERS[name](solution, tmp_path)
     second = WRITERS[name](some_solution("001"), tmp_path)
     assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize("name", PICTURE_WRITERS)
+@pytest.mark.parametrize("is_clip", [True, False])
+def test_two_people_have_files_of_their_own_or_one_together(name, is_clip, tmp_path):
+    people = [some_solution(person, is_clip, body=FakeBody(textured=True)) for person in ("000", "001")]
+    paths = PICTURE_WRITERS[name](people, tmp_path, SMALL)
+    assert len(set(paths)) == len(paths) and all(path.is_file() for path in paths)
+    alone = PICTURE_WRITERS[name](people[:1], tmp_path / "alone", SMALL)
+    together = name in ("overlay", "depth", "normals", "mask", "wireframe")
+    assert len(paths) == len(alone) * (1 if together else 2)
 
 
 def test_an_exception_leaves_the_earlier_file(tmp_path):
@@ -204,7 +97,7 @@ def test_a_broken_off_video_leaves_the_earlier_one(solution, tmp_path, monkeypat
     (tmp_path / "overlay.mp4").write_text("earlier")
     monkeypatch.setattr(FakePictures, "read", read)
     with pytest.raises(RuntimeError, match="broken"):
-        WRITERS["overlay"](solution, tmp_path)
+        write("overlay", solution, tmp_path)
     assert (tmp_path / "overlay.mp4").read_text() == "earlier"
     assert not [p for p in tmp_path.rglob("*") if p.name.endswith(".part")]
 
@@ -366,56 +259,6 @@ def test_a_body_without_a_face_cannot_be_packed(solution, tmp_path):
     bare = Parameters({name: solution.parameters[name] for name in ("betas", "global_orient", "transl")})
     with pytest.raises(OutputError, match="jaw_pose.*leave npy out"):
         WRITERS["npy"](dataclasses.replace(solution, parameters=bare), tmp_path)
-
-
-# ------------------------------------------------------------------ overlays
-
-
-def test_overlay_files_of_a_clip(solution, tmp_path):
-    import av
-
-    video, *pictures = WRITERS["overlay"](solution, tmp_path)
-    assert pictures == [tmp_path / "images" / f"{k:06d}" / "000" / "overlay.png" for k in range(FRAMES)]
-    strips = [np.asarray(Image.open(path)).astype(int) for path in pictures]
-    with av.open(str(video)) as container:
-        stream = container.streams.video[0]
-        assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
-        assert float(stream.average_rate) == pytest.approx(30000 / 1001)
-        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
-    assert len(frames) == FRAMES
-    width, height = plan_crops(solution)[0].size
-    for k, (frame, strip) in enumerate(zip(frames, strips, strict=True)):
-        assert frame.shape == strip.shape == (height, 2 * width + max(width, height), 3)
-        assert np.abs(strip[:, :width] - 40 * k).max() == 0  # frame k shows picture k
-        assert np.abs(frame - strip).mean() < 6
-    changed = [(strip[:, :width] != strip[:, width : 2 * width]).any() for strip in strips]
-    assert changed == [True, True, False, True]  # nothing is drawn where there is nobody
-
-
-@pytest.mark.parametrize(("degrees", "sign"), [(0, 1), (50, 1), (-50, -1)])
-def test_the_side_view_never_shows_the_back_of_a_head(degrees, sign, solution):
-    turn = trimesh.transformations.rotation_matrix(np.radians(degrees), [0, 1, 0])[:3, :3]
-    turned = torch.as_tensor(turn, dtype=torch.float32).expand(1, FRAMES, 1, 3, 3)
-    parameters = solution.parameters.replace({"global_orient": turned})
-    looks = plan_looks(dataclasses.replace(solution, parameters=parameters))
-    assert [np.sign(look.side_degrees) for look in looks] == [sign] * FRAMES
-
-
-def test_overlay_of_landmarks_only(tmp_path):
-    paths = WRITERS["overlay"](some_solution(is_clip=False, pictures=False), tmp_path)
-    assert len(paths) == FRAMES and all(path.suffix == ".png" for path in paths)
-
-
-def test_pictures_that_end_early_cost_no_row(tmp_path, solution):
-    observations = dataclasses.replace(solution.observations, pictures=FakePictures(2))
-    paths = WRITERS["overlay"](dataclasses.replace(solution, observations=observations), tmp_path)
-    assert len(paths) == FRAMES + 1
-
-
-def test_ordered_map_keeps_order_and_raises():
-    assert list(ordered_map(lambda x: x * x, iter(range(50)), 3)) == [x * x for x in range(50)]
-    with pytest.raises(ZeroDivisionError):
-        list(ordered_map(lambda x: 1 / x, [1, 0, 2], 2))
 
 
 # ------------------------------------------------------------------ report

@@ -12,18 +12,22 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
+from fitting.bodies.hands import Hands
 from fitting.bodies.jacobian import Levers, Pose, coefficient_rows, make_levers, turn_rows
+from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.skinning import (
+    Places,
     Skeleton,
     Skin,
     gather_points,
-    make_skin,
     pose_joints,
     rest_positions,
+    restricted_skin,
     skin_entries,
 )
-from fitting.types import Block, Contour, Embedding, Parameters
+from fitting.types import Block, Contour, Embedding, Layout, Parameters, PosePrior
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class SkinnedBody:
     expression_sd: Float[Tensor, " expressions"]
     expression_bounds: Float[Tensor, "expressions 2"]
     looks: Looks = field(default_factory=Looks)
+    pose_priors: Mapping[str, PosePrior] = field(default_factory=dict)
+    keypoints: KeypointTable | None = None  # by name, for layouts that are not in `embeddings`
+    hands: Hands | None = None  # what hand poses are counted from; None: no fingers
     contour: Contour | None = None  # of a restricted body: its candidates stand after the static points
 
     @property
@@ -89,8 +96,11 @@ class SkinnedBody:
         return self.looks.uv_faces
 
     def neutral(self, problems: int, frames: int) -> Parameters:
-        """The mean body at rest in the world's origin."""
-        return Parameters({block.name: block.neutral(problems, frames) for block in self.blocks}).to(self.skin.template)
+        """The mean body at rest in the world's origin, its hands flat or relaxed as `hands` says."""
+        found = Parameters({block.name: block.neutral(problems, frames) for block in self.blocks})
+        if self.hands is not None:
+            found = found.replace(self.hands.neutral(problems, frames))
+        return found.to(self.skin.template)
 
     def pose(self, parameters: Parameters) -> PosedBody:
         """Points, joints and their rotations in the world: skinning, then the uniform `scale`, then `transl`."""
@@ -172,24 +182,47 @@ class SkinnedBody:
 
     def restrict(self, embedding: Embedding) -> SkinnedBody:
         """The same body with nothing but an embedding's points: static ones, then the contour's, in its order."""
-        vertices, weights = embedding.vertices, embedding.weights
-        if embedding.contour is not None:
-            vertices = torch.cat([vertices, embedding.contour.vertices.flatten(0, 1)])
-            weights = torch.cat([weights, embedding.contour.weights.flatten(0, 1)])
-        template = self.skin.template
-        skin = make_skin(
-            vertices,
-            weights.to(template),
-            template,
-            self.skin.directions.unflatten(1, (-1, 3)),
-            None if self.skin.pose_directions is None else self.skin.pose_directions.unflatten(1, (-1, 3)),
-            self.skinning,
-        )
+        skin = restricted_skin(self.skin, self.skeleton, self.skinning, places_of(embedding))
         return replace(self, skin=skin, contour=embedding.contour)
+
+    def embedding_of(self, layout: Layout) -> Embedding | None:
+        """Where a layout's points sit: as the model's files say, else by their names. None: it has none of them."""
+        if layout.name in self.embeddings:
+            return self.embeddings[layout.name]
+        found = None if self.keypoints is None else self.keypoints.embedding(layout)
+        return None if found is None else moved(found, self.skin.template)
+
+    def yard_stick_of(self, layout: Layout) -> float:
+        """Metres between the ends of the layout's size pair on the mean body; NaN where it lacks them."""
+        if layout.name in self.yard_sticks:
+            return self.yard_sticks[layout.name]
+        found = self.embedding_of(layout)
+        return float("nan") if found is None else yard_stick(found, self.skin.template, self.skeleton.template)
+
+    def full(self, parameters: Parameters) -> Parameters:
+        return parameters  # nothing is decoded: see decoded.py
+
+    def chain(self, parameters: Parameters, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return rows
 
     def to(self, like: Tensor) -> SkinnedBody:
         """The same body with the dtype and on the device of `like`."""
-        return _move(self, like)
+        return moved(self, like)
+
+
+def places_of(embedding: Embedding) -> Places:
+    """All points of an embedding: the fixed ones, then the contour's candidates, row by row of its table."""
+    vertices, weights = embedding.vertices, embedding.weights
+    joints = torch.full_like(embedding.points, -1) if embedding.joints is None else embedding.joints
+    if embedding.contour is not None:
+        sliding = (embedding.contour.vertices.flatten(0, 1), embedding.contour.weights.flatten(0, 1))
+        corners = max(vertices.shape[1], sliding[0].shape[1])
+        vertices, weights = (
+            torch.cat([pad(fixed, (0, corners - fixed.shape[1])), pad(moving, (0, corners - moving.shape[1]))])
+            for fixed, moving in zip((vertices, weights), sliding, strict=True)
+        )
+        joints = torch.cat([joints, joints.new_full((len(sliding[0]),), -1)])
+    return Places(vertices, weights, joints)
 
 
 def slide_contour(
@@ -231,12 +264,12 @@ def contour_pick(contour: Contour, head: Float[Tensor, "problems frames 3 3"]) -
     return pick.scatter_(2, above[..., None] - 1, 1 - share[..., None])
 
 
-def _move(record: Any, like: Tensor) -> Any:
+def moved(record: Any, like: Tensor) -> Any:
     """Every tensor of a record, however deep, to the device of `like`, floating ones to its dtype too."""
     if isinstance(record, Tensor):
         return record.to(like) if record.is_floating_point() else record.to(like.device)
     if is_dataclass(record) and not isinstance(record, type):
-        return replace(record, **{f.name: _move(getattr(record, f.name), like) for f in fields(record)})
+        return replace(record, **{f.name: moved(getattr(record, f.name), like) for f in fields(record)})
     if isinstance(record, Mapping):
-        return {key: _move(value, like) for key, value in record.items()}
+        return {key: moved(value, like) for key, value in record.items()}
     return record

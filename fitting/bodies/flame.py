@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fitting.bodies.body import Looks, SkinnedBody
 from fitting.bodies.flame_files import FlameArrays
+from fitting.bodies.keypoint_table import yard_stick
 from fitting.bodies.skinning import Skeleton, whole_skin
 from fitting.types import Block, Embedding, ModelError
 
@@ -56,11 +57,11 @@ def flame_body(
         skin=whole_skin(template, directions, posedirs, skinning),
         skinning=skinning,
         embeddings=embeddings,
-        yard_sticks={name: yard_stick(template, embedding) for name, embedding in embeddings.items()},
-        expression_names=expression_names(arrays, expression.shape[2]),
+        yard_sticks={name: yard_stick(e, template, regressor @ template) for name, e in embeddings.items()},
+        expression_names=expression_names(arrays.extras, expression.shape[2]),
         expression_sd=tensor(arrays.extras.get("expression_sd", np.ones(expression.shape[2]))[: expression.shape[2]]),
-        expression_bounds=expression_bounds(arrays, expression.shape[2]),
-        looks=looks(arrays),
+        expression_bounds=expression_bounds(arrays.extras, expression.shape[2]),
+        looks=looks(arrays.extras),
     )
 
 
@@ -82,33 +83,19 @@ def first_columns(directions: np.ndarray, count: int | None, what: str, name: st
     return directions[..., :count]
 
 
-def yard_stick(template: Tensor, embedding: Embedding) -> float:
-    """Metres between the layout's size pair on the mean body; NaN where the body lacks those points."""
-    place = {int(index): k for k, index in enumerate(embedding.points)}
-    ends = []
-    for side in embedding.layout.size_pair:
-        found = [place[i] for i in side if i in place]
-        if not found:
-            return float("nan")
-        corners = template[embedding.vertices[found]]
-        ends.append((corners * embedding.weights[found].to(template)[..., None]).sum(dim=1).mean(dim=0))
-    return float((ends[0] - ends[1]).norm())
-
-
-def expression_names(arrays: FlameArrays, count: int) -> tuple[str, ...]:
-    names = arrays.extras.get("expression_names")
+def expression_names(extras: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    names = extras.get("expression_names")
     return tuple(str(n) for n in names[:count]) if names is not None else tuple(f"expression_{i}" for i in range(count))
 
 
-def expression_bounds(arrays: FlameArrays, count: int) -> Tensor:
-    bounds = arrays.extras.get("expression_bounds")
+def expression_bounds(extras: Mapping[str, np.ndarray], count: int) -> Tensor:
+    bounds = extras.get("expression_bounds")
     if bounds is None:
         bounds = np.tile([-np.inf, np.inf], (count, 1))
     return tensor(bounds[:count])
 
 
-def looks(arrays: FlameArrays) -> Looks:
-    extras = arrays.extras
+def looks(extras: Mapping[str, np.ndarray]) -> Looks:
     return Looks(
         colours=part_colours(extras["part"], extras["part_names"]) if "part" in extras else None,
         uv=extras.get("vt"),

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitting.bodies.unpickle import load_npy_object, load_npz, load_pickle
 from fitting.layouts import IBUG68, MEDIAPIPE478
 from fitting.types import Contour, Embedding, ModelError
+from fitting.unpickle import load_npy_object, load_npz, load_pickle
 
 _JAW, _INNER = 17, 51  # iBUG's 68 points: a jaw line that slides, and points with a fixed place
 _LAST_YAW = 39  # degrees, of the dynamic table
@@ -107,7 +107,7 @@ def _embedding_of(paths: tuple[Path, ...], faces: np.ndarray) -> dict[str, Embed
     else:
         static = _split(tables[0], "")
         dynamic = _split(tables[1], "") if len(paths) == 2 else None
-    contour = None if dynamic is None else _contour(dynamic, faces, paths[-1])
+    contour = None if dynamic is None else contour_of_rows(dynamic, faces, paths[-1])
     return {IBUG68.name: _ibug68(static, contour, faces, paths[0])}
 
 
@@ -146,16 +146,17 @@ def _ibug68(static: Places | None, contour: Contour | None, faces: np.ndarray, p
     first = _JAW if count < _JAW + _INNER else 0
     kept = slice(0 if first or contour is None else _JAW, _JAW + _INNER - first)
     points = torch.arange(first, _JAW + _INNER)[kept]
-    vertices, weights = _pinned(triangles[kept], coordinates[kept], faces, path)
+    vertices, weights = pinned(triangles[kept], coordinates[kept], faces, path)
     return Embedding(IBUG68, points, vertices, weights, contour)
 
 
-def _contour(dynamic: Places, faces: np.ndarray, path: Path) -> Contour:
+def contour_of_rows(dynamic: Places, faces: np.ndarray, path: Path) -> Contour:
+    """The sliding jaw line of FLAME's and SMPL-X's dynamic tables (79, 17). Raises ModelError for any other shape."""
     triangles, coordinates = dynamic
     if triangles.shape != (2 * _LAST_YAW + 1, _JAW):
         raise ModelError(f"{path}: the dynamic table is {triangles.shape}, expected {(2 * _LAST_YAW + 1, _JAW)}")
     rising = [*range(2 * _LAST_YAW, _LAST_YAW, -1), *range(_LAST_YAW + 1)]  # rows 78..40, then 0..39
-    vertices, weights = _pinned(triangles[rising], coordinates[rising], faces, path)
+    vertices, weights = pinned(triangles[rising], coordinates[rising], faces, path)
     yaw = torch.arange(-_LAST_YAW, _LAST_YAW + 1, dtype=torch.float32)
     return Contour(torch.arange(_JAW), yaw, vertices, weights)
 
@@ -166,10 +167,10 @@ def _mediapipe(tables: Mapping[str, Any], faces: np.ndarray, path: Path) -> Embe
     if places is None or places[0].shape != indices.shape:
         raise ModelError(f"{path}: needs lmk_face_idx, lmk_b_coords and landmark_indices of one length")
     points = _indices(indices, len(MEDIAPIPE478), f"{path}: landmark_indices")
-    return Embedding(MEDIAPIPE478, points, *_pinned(*places, faces, path))
+    return Embedding(MEDIAPIPE478, points, *pinned(*places, faces, path))
 
 
-def _pinned(triangles: np.ndarray, coordinates: np.ndarray, faces: np.ndarray, path: Path) -> tuple[Tensor, Tensor]:
+def pinned(triangles: np.ndarray, coordinates: np.ndarray, faces: np.ndarray, path: Path) -> tuple[Tensor, Tensor]:
     """Vertices (..., 3) and weights (..., 3) of points given by triangle and barycentric coordinates."""
     index = _indices(triangles, len(faces), f"{path}: a triangle index")
     weights = _weights(coordinates, (*triangles.shape, 3), f"{path}: barycentric coordinates")

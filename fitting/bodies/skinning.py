@@ -12,6 +12,7 @@ eq. 2-4, rewritten.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,44 +43,72 @@ class Skin:
     points: int
 
 
-def make_skin(
-    vertices: Tensor,
-    barycentrics: Tensor,
-    template: Tensor,
-    directions: Tensor,
-    pose_directions: Tensor | None,
-    skinning: Float[Tensor, "vertices joints"],
+@dataclass(frozen=True)
+class Places:
+    """Points on a body: weighted sums of vertices, or, where `joints` is not -1, joints of the skeleton."""
+
+    vertices: Int[Tensor, "points corners"]
+    weights: Float[Tensor, "points corners"]
+    joints: Int[Tensor, " points"]
+
+
+def restricted_skin(
+    whole: Skin, skeleton: Skeleton, skinning: Float[Tensor, "vertices joints"], places: Places
 ) -> Skin:
-    """Contracts barycentric points (points, k) of a mesh to entries.
-
-    `template` (V, 3), `directions` (C, V, 3), `pose_directions` (features, V, 3) or None.
-    """
-    weights = barycentrics[:, :, None] * skinning[vertices]  # points, k, joints
-    mass = weights.sum(dim=1)
+    """Contracts points of a whole mesh's skin to entries. A point that is a joint is one entry, carried by it."""
+    of_joint = places.joints >= 0
+    carried = places.weights.to(skinning)[:, :, None] * skinning[places.vertices]  # points, corners, joints
+    mass = carried.sum(dim=1)
+    mass[of_joint] = torch.eye(mass.shape[1]).to(mass)[places.joints[of_joint]]
     joint, point = torch.nonzero(mass.T != 0, as_tuple=True)  # sorted by joint
-    share = weights[point, :, joint] / mass[point, joint][:, None]  # entries, k
-    corner = vertices[point]
+    share = carried[point, :, joint] / mass[point, joint][:, None]  # entries, corners
+    share[of_joint[point]] = 0
+    fixed = torch.nonzero(of_joint[point])[:, 0]
+    contract = _contraction(places.vertices[point], share)
 
-    def contract(per_vertex: Tensor) -> Tensor:  # (..., V, 3) -> (..., entries, 3)
-        # Corner by corner: all three at once would hold three copies of a large basis.
-        return sum(share[:, k, None] * per_vertex[..., corner[:, k], :] for k in range(corner.shape[1]))  # type: ignore[return-value]
+    def entries_of(per_vertex: Tensor, per_joint: Tensor | None) -> Tensor:  # (C, V * 3) and (C, J * 3)
+        rest = contract(per_vertex.unflatten(1, (-1, 3)))
+        if per_joint is not None:
+            rest[:, fixed] = per_joint.unflatten(1, (-1, 3))[:, joint[fixed]]
+        return rest.flatten(1)
 
     return Skin(
-        template=contract(template),
-        directions=contract(directions).flatten(1),
-        pose_directions=None if pose_directions is None else contract(pose_directions).flatten(1),
-        entry_rest=torch.arange(len(joint)),
+        template=entries_of(whole.template.reshape(1, -1), skeleton.template.reshape(1, -1)).reshape(-1, 3),
+        directions=entries_of(whole.directions, skeleton.directions),
+        pose_directions=None if whole.pose_directions is None else entries_of(whole.pose_directions, None),
+        entry_rest=torch.arange(len(joint)).to(joint),
         entry_point=point,
         entry_weight=mass[point, joint],
         joint_counts=tuple(torch.bincount(joint, minlength=skinning.shape[1]).tolist()),
-        points=len(vertices),
+        points=len(mass),
     )
+
+
+def _contraction(
+    vertices: Int[Tensor, "entries corners"], share: Float[Tensor, "entries corners"]
+) -> Callable[[Float[Tensor, "columns vertices 3"]], Float[Tensor, "columns entries 3"]]:
+    """Weighted sums over corners as one sparse product: of a large basis only the vertices in use are touched."""
+    entry, corner = torch.nonzero(share, as_tuple=True)
+    used, place = torch.unique(vertices[entry, corner], return_inverse=True)
+    matrix = torch.sparse_coo_tensor(
+        torch.stack([entry, place]), share[entry, corner], (len(share), max(len(used), 1)), check_invariants=False
+    )
+
+    def contract(per_vertex: Tensor) -> Tensor:
+        columns = len(per_vertex)
+        if len(used) == 0:
+            return per_vertex.new_zeros(columns, len(share), 3)
+        picked = per_vertex[:, used].transpose(0, 1).reshape(len(used), -1)
+        return torch.sparse.mm(matrix, picked).unflatten(1, (columns, 3)).transpose(0, 1).contiguous()
+
+    return contract
 
 
 def whole_skin(
     template: Tensor, directions: Tensor, pose_directions: Tensor | None, skinning: Float[Tensor, "vertices joints"]
 ) -> Skin:
-    """The skin of a whole mesh: its points are its vertices. Shapes as in `make_skin`."""
+    """The skin of a whole mesh: its points are its vertices. `template` (V, 3), `directions` (C, V, 3),
+    `pose_directions` (features, V, 3) or None."""
     joint, vertex = torch.nonzero(skinning.T != 0, as_tuple=True)
     return Skin(
         template=template,

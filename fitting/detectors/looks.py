@@ -11,24 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from fitting.detectors.backends import Backend, Image, Mesh
+from fitting.detectors.crops import CROP, Look, Square, cut, square_at
 from fitting.layouts import MEDIAPIPE478
+from fitting.layouts.sides import other_side
 
-_CROP = 256  # pixels: the networks see 192 or 256
 _NOSE_TIP = 4
 _RIGHT_CORNER, _LEFT_CORNER = (ends[0] for ends in MEDIAPIPE478.size_pair)
-
-
-@dataclass(frozen=True)
-class Look:
-    """A square cut: its side in face extents, its turn, its shift in sides, whether it is mirrored."""
-
-    scale: float = 1.8
-    degrees: float = 0.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    mirrored: bool = False
+_TWIN = other_side(MEDIAPIPE478)
 
 
 # As many mirrored as not, so that what the network does otherwise on the right than on the left cancels. Scatter on
@@ -50,29 +42,17 @@ class Face:
     blendshapes: Float[np.ndarray, " 52"] | None = None
 
 
-@dataclass(frozen=True)
-class _Square:
-    """A crop: picture = linear @ crop + offset, both in pixels with centres at integers."""
-
-    linear: Float[np.ndarray, "2 2"]
-    offset: Float[np.ndarray, " 2"]
-    mirrored: bool = False
-
-    def to_picture(self, points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
-        return points @ self.linear.T + self.offset
-
-
-def around_face(points: Float[np.ndarray, "478 2"], look: Look) -> _Square:
+def around_face(points: Float[np.ndarray, "478 2"], look: Look) -> Square:
     """A square that stands on the line through the eyes."""
     low, high = points.min(axis=0), points.max(axis=0)
     side = look.scale * (high - low).max()
     right, down = points[_LEFT_CORNER] - points[_RIGHT_CORNER]
-    return _square((low + high) / 2 + side * np.array(look.shift), side, look, float(np.arctan2(down, right)))
+    return square_at((low + high) / 2 + side * np.array(look.shift), side, look, float(np.arctan2(down, right)))
 
 
 def find(image: Image, box: Float[np.ndarray, " 4"], backend: Backend) -> Face | None:
     """The face in a detector's box, or None."""
-    first = _look(image, _square((box[:2] + box[2:]) / 2, 2.2 * (box[2:] - box[:2]).max(), Look()), backend)
+    first = _look(image, square_at((box[:2] + box[2:]) / 2, 2.2 * (box[2:] - box[:2]).max(), Look()), backend)
     return follow(image, first.points, backend) if first else None
 
 
@@ -109,52 +89,12 @@ def turned(points: Float[np.ndarray, "478 2"]) -> float:
     return float(np.degrees(np.arctan(aside * 8.9 / 4.4)))
 
 
-def cut(image: Image, square: _Square) -> UInt8[np.ndarray, "256 256 3"]:
-    """Large crops are averaged down first, or fine texture would turn to noise; black outside."""
-    from PIL import Image as Pillow
-
-    corners = square.to_picture(np.array([[0, 0], [0, _CROP], [_CROP, 0], [_CROP, _CROP]]) - 0.5)
-    left, top = np.clip(np.floor(corners.min(axis=0)) - 2, 0, None).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 3, 0, None).astype(int)
-    part = image[top:bottom, left:right]
-    if not part.size:
-        return np.zeros((_CROP, _CROP, 3), dtype=np.uint8)
-    step = max(int(np.sqrt(abs(np.linalg.det(square.linear)))), 1)
-    small = Pillow.fromarray(np.ascontiguousarray(part)).reduce(step)
-    # Pillow's coordinates run from the edge of the first pixel, ours from its centre.
-    linear = square.linear / step
-    offset = (square.offset + 0.5 - (left, top)) / step - linear @ (0.5, 0.5)
-    matrix = np.column_stack([linear, offset]).ravel()
-    return np.asarray(
-        small.transform((_CROP, _CROP), Pillow.Transform.AFFINE, tuple(matrix), Pillow.Resampling.BICUBIC)
-    )
-
-
-def _look(image: Image, square: _Square, backend: Backend) -> Mesh | None:
+def _look(image: Image, square: Square, backend: Backend) -> Mesh | None:
     """The face nearest the crop's middle, in pixels of the whole picture."""
     found = backend.meshes(cut(image, square))
     if not found:
         return None
-    middle = (_CROP - 1) / 2
+    middle = (CROP - 1) / 2
     mesh = min(found, key=lambda m: float(np.linalg.norm(m.points.mean(axis=0) - middle)))
     points = mesh.points[_TWIN] if square.mirrored else mesh.points
     return replace(mesh, points=square.to_picture(points))
-
-
-def _square(centre: Float[np.ndarray, " 2"], side: float, look: Look, angle: float = 0.0) -> _Square:
-    """Turned by `angle` (radians) and by the look's own degrees; the sides of the look do not count."""
-    turn = angle + np.radians(look.degrees)
-    cos, sin = np.cos(turn), np.sin(turn)
-    linear = side / _CROP * np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if look.mirrored else 1.0, 1.0])
-    return _Square(linear, centre - linear @ np.full(2, (_CROP - 1) / 2), look.mirrored)
-
-
-def _twins() -> list[int]:
-    """Index of every point's mirror image."""
-    twins = list(range(len(MEDIAPIPE478)))
-    for left, right in MEDIAPIPE478.pairs:
-        twins[left], twins[right] = right, left
-    return twins
-
-
-_TWIN = _twins()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from fitting.layouts.naming import mirrored
 from fitting.types import Layout
 
 _JAW = tuple(f"right_jaw_{k}" for k in range(8)) + ("chin",) + tuple(f"left_jaw_{k}" for k in range(7, -1, -1))
@@ -26,18 +27,10 @@ _INNER_LIP = (
 )
 _NAMES = _JAW + _BROWS + _BRIDGE + _NOSTRILS + _EYES + _OUTER_LIP + _INNER_LIP
 
-
-def _mirrored(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """(left, right) indices of the names that differ only in their side."""
-    index = {name: k for k, name in enumerate(names)}
-    rights = (k for k, name in enumerate(names) if name.startswith("right_"))
-    return tuple((index[names[k].replace("right_", "left_", 1)], k) for k in rights)
-
-
 IBUG68 = Layout(
     name="ibug68",
     point_names=_NAMES,
-    pairs=_mirrored(_NAMES),
+    pairs=mirrored(_NAMES),
     groups={
         "brows": tuple(range(17, 27)),
         "lids": tuple(range(36, 48)),

@@ -12,8 +12,10 @@ from pathlib import Path
 from fitting.readers import (
     image,
     image_folder,
+    json_file,
+    keypoint_folder,
     landmark_folder,
-    mediapipe_json,
+    mediapipe_body,
     mediapipe_npz,
     npy68,
     openface,
@@ -23,7 +25,6 @@ from fitting.readers import (
 )
 from fitting.readers.files import require_content
 from fitting.readers.options import ReadOptions
-from fitting.readers.params import read_codes
 from fitting.readers.sample import shipped_landmarks
 from fitting.types import InputError, Observations, Pictures
 
@@ -34,13 +35,15 @@ READERS = (
     npy68,
     text68,
     openface,
+    mediapipe_body,
     mediapipe_npz,
-    mediapipe_json,
+    json_file,
+    keypoint_folder,
     landmark_folder,
     image_folder,  # takes any folder: last
 )
 
-__all__ = ["READERS", "ReadOptions", "read", "read_codes", "shipped_landmarks"]
+__all__ = ["READERS", "ReadOptions", "read", "shipped_landmarks"]
 
 
 def read(source: str | Path, options: ReadOptions | None = None) -> Pictures | list[Observations]:
@@ -53,5 +56,5 @@ def read(source: str | Path, options: ReadOptions | None = None) -> Pictures | l
             return reader.read(path, options)
     raise InputError(
         f"{path}: no reader for '{path.suffix}' files; known are images, videos, folders of them, 68 landmarks "
-        "(.npy, .txt, .lms, .pts, OpenFace .csv) and MediaPipe's 478 (.npz, .json)"
+        "(.npy, .txt, .lms, .pts, OpenFace .csv), MediaPipe's (.npz, .json) and keypoints of bodies (.json)"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from fitting.readers.files import IMAGE_SUFFIXES, counts_on, files_in
 from fitting.readers.image import ImageFiles, from_files
 from fitting.readers.options import ReadOptions
+from fitting.readers.sizes import require_one_size
 from fitting.types import InputError
 
 
@@ -18,7 +19,7 @@ def read(path: Path, options: ReadOptions) -> ImageFiles:
     """All images of the folder in natural order (2 before 10); other files are passed over.
 
     `sequence: auto` calls it a clip if the pictures have one size and their names count on by one.
-    Raises InputError where there is no image.
+    Raises InputError where there is no image, or where a clip's pictures differ in size.
     """
     paths = files_in(path, IMAGE_SUFFIXES)
     if not paths:
@@ -29,6 +30,7 @@ def read(path: Path, options: ReadOptions) -> ImageFiles:
     photos = from_files(str(path), paths, is_clip=False, fps=None)
     if not _is_clip(photos, options):
         return photos
+    require_one_size(path, photos.image_sizes)
     return from_files(str(path), paths, is_clip=True, fps=options.fps)
 
 

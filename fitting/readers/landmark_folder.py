@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from fitting.layouts import IBUG68
-from fitting.readers.files import IMAGE_SUFFIXES, counts_on, files_in, frame_numbers
+from fitting.readers.files import IMAGE_SUFFIXES, counts_on, files_in
 from fitting.readers.image_folder import read as read_images
 from fitting.readers.landmarks import Landmarks, observe, open_pictures
 from fitting.readers.options import ReadOptions
+from fitting.readers.rows import row_names, rows_of
 from fitting.readers.text68 import parse
-from fitting.types import InputError, Observations, Pictures
+from fitting.types import Observations, Pictures
 
 
 def accepts(path: Path) -> bool:
@@ -27,8 +28,9 @@ def read(path: Path, options: ReadOptions) -> list[Observations]:
     """
     files = _landmark_files(path)
     pictures = _pictures(path, files, options)
-    names = pictures.names if pictures else _row_names(files, options)
-    rows = _rows(path, files, names)
+    stems = [file.stem for file in files]
+    names = pictures.names if pictures else row_names(stems, options)
+    rows = rows_of(path, stems, names)
     points = np.full((1, len(names), 68, 2), np.nan)
     points[0, rows] = [parse(file) for file in files]
     found = Landmarks(IBUG68, points, np.ones((1, len(names))), is_clip=counts_on(names), names=names)
@@ -52,32 +54,3 @@ def _pictures(path: Path, files: list[Path], options: ReadOptions) -> Pictures |
         return open_pictures(Path(options.pictures), options)
     images = {p.stem for p in files_in(path, IMAGE_SUFFIXES)}
     return read_images(path, options) if images & {p.stem for p in files} else None
-
-
-def _row_names(files: list[Path], options: ReadOptions) -> tuple[str, ...]:
-    """The stems; with the missing numbers put in where most of the numbers are there."""
-    stems = tuple(p.stem for p in files)
-    numbers = frame_numbers(stems)
-    if numbers is None or options.sequence == "photos" or len(set(numbers)) != len(numbers):
-        return stems
-    low, high = min(numbers), max(numbers)
-    if high - low + 1 > 2 * len(numbers):  # photos that happen to end in numbers
-        return stems
-    named = dict(zip(numbers, stems, strict=True))
-    prefix = named[low].rstrip("0123456789")  # in the style of the first: 'frame_0007'
-    digits = len(named[low]) - len(prefix)
-    return tuple(named.get(k, f"{prefix}{k:0{digits}d}") for k in range(low, high + 1))
-
-
-def _rows(path: Path, files: list[Path], names: tuple[str, ...]) -> list[int]:
-    """The row of every file: by its stem, or in order where the pictures have names of their own (a video)."""
-    place = {name: k for k, name in enumerate(names)}
-    lost = [p.name for p in files if p.stem not in place]
-    if not lost:
-        return [place[p.stem] for p in files]
-    if len(files) == len(names) and len(lost) == len(files):
-        return list(range(len(files)))
-    raise InputError(
-        f"{path}: {len(files)} landmark files but {len(names)} pictures, and no picture for {', '.join(lost[:3])}"
-        f"{', ...' if len(lost) > 3 else ''}: give the pictures they belong to, with the same names"
-    )

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from fitting.readers import image, image_folder, video
 from fitting.readers.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, require_content
 from fitting.readers.options import ReadOptions
+from fitting.readers.sizes import guessed_size, require_one_size
 from fitting.types import InputError, Layout, Observations, Pictures
 
 
@@ -20,11 +21,11 @@ class Landmarks:
 
     layout: Layout
     points: Float[np.ndarray, "persons frames points 2"]  # pixels; or 0..1 of the picture where `normalised`
-    confidence: Float[np.ndarray, "persons frames"]
+    confidence: Float[np.ndarray, "persons frames"] | Float[np.ndarray, "persons frames points"]
     is_clip: bool  # the file's own word; ReadOptions.sequence and the pictures go before it
     normalised: bool = False
     names: tuple[str, ...] | None = None
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | Int[np.ndarray, "frames 2"] | None = None  # width, height
     fps: float | None = None
     timestamps: Float[np.ndarray, " frames"] | None = None
     blendshapes: Float[np.ndarray, "persons frames 52"] | None = None
@@ -35,8 +36,8 @@ def observe(path: Path, found: Landmarks, options: ReadOptions, pictures: Pictur
     """One record per person, the landmarks in pixels (centres at integers), confidence 0 where they are not finite.
 
     Picture sizes come from `pictures` (or those `pictures_for` finds), else from `options.image_size`, else from the
-    file. Where none says it, pixels still allow a guess: a picture in whose middle the landmarks lie, see
-    `guessed_size`. Normalised landmarks do not: InputError.
+    file. Where none says it, pixels still allow a guess, see `guessed_size`; `size_known` is False then. Normalised
+    landmarks do not: InputError, as for a clip whose frames differ in size.
     """
     frames = found.points.shape[1]
     pictures = pictures or pictures_for(path, frames, options)
@@ -44,8 +45,11 @@ def observe(path: Path, found: Landmarks, options: ReadOptions, pictures: Pictur
     pixels = found.points * sizes[:, None] - 0.5 if found.normalised else found.points
     seen = np.isfinite(pixels).all(axis=-1)
     _require_pixels(path, pixels, seen)
-    confidence = np.where(seen, np.nan_to_num(found.confidence).clip(0, 1)[..., None], 0.0)
-    clip = _is_clip(found, options, pictures)
+    certainty = np.nan_to_num(found.confidence).clip(0, 1)
+    confidence = np.where(seen, certainty if certainty.ndim == 3 else certainty[..., None], 0.0)
+    clip = clip_or_photos(found.is_clip, options, pictures)
+    if clip:
+        require_one_size(path, sizes)
     fps = (options.fps or found.fps or (pictures.fps if pictures else None)) if clip else None
     return [
         Observations(
@@ -56,6 +60,7 @@ def observe(path: Path, found: Landmarks, options: ReadOptions, pictures: Pictur
             names=_names(path, found, pictures),
             image_sizes=sizes,
             is_clip=clip,
+            size_known=bool(pictures or options.image_size) or found.image_size is not None,
             fps=fps,
             timestamps=_timestamps(found, pictures, fps),
             focal_hints=pictures.focal_hints if pictures else None,
@@ -95,14 +100,11 @@ def open_pictures(path: Path, options: ReadOptions) -> Pictures:
     raise InputError(f"pictures: {path} is neither an image, a folder of images nor a video")
 
 
-def guessed_size(points: Float[np.ndarray, "*batch 2"]) -> tuple[int, int]:
-    """(width, height) of a picture that has all finite points in its middle, and half their extent to spare."""
-    kept = points[np.isfinite(points).all(axis=-1)].reshape(-1, 2)
-    if not len(kept):
-        return 1, 1
-    low, high = kept.min(axis=0), kept.max(axis=0)
-    width, height = np.ceil(np.maximum(low + high, high + (high - low) / 2)) + 1
-    return int(max(width, 1)), int(max(height, 1))
+def clip_or_photos(own_word: bool, options: ReadOptions, pictures: Pictures | None) -> bool:
+    """Whether frames belong together: by the options, else the pictures, else the file's own word."""
+    if options.sequence != "auto":
+        return options.sequence == "clip"
+    return pictures.is_clip if pictures else own_word
 
 
 def _same_stem(path: Path, folder: Path) -> Path | None:
@@ -115,13 +117,14 @@ def _image_sizes(
 ) -> Int[np.ndarray, "frames 2"]:
     if pictures:
         return pictures.image_sizes
-    size = options.image_size or found.image_size
+    size = options.image_size if options.image_size is not None else found.image_size
     if size is None and found.normalised:
         raise InputError(
             f"{path}: its landmarks are fractions of the picture, and the picture's size is not in the file: "
             "give `image_size` (width, height), or the pictures themselves"
         )
-    return np.tile(np.array(size or guessed_size(found.points), dtype=np.int64), (found.points.shape[1], 1))
+    every = np.array(guessed_size(found.points) if size is None else size, dtype=np.int64)
+    return np.broadcast_to(every, (found.points.shape[1], 2)).copy()
 
 
 def _require_pixels(path: Path, pixels: Float[np.ndarray, "*batch points 2"], seen: np.ndarray) -> None:
@@ -129,12 +132,6 @@ def _require_pixels(path: Path, pixels: Float[np.ndarray, "*batch points 2"], se
     if seen.any() and np.ptp(pixels[seen], axis=0).max() < 4:
         low, high = pixels[seen].min(), pixels[seen].max()
         raise InputError(f"{path}: expected pixels, found numbers from {low:.3g} to {high:.3g}: convert them to pixels")
-
-
-def _is_clip(found: Landmarks, options: ReadOptions, pictures: Pictures | None) -> bool:
-    if options.sequence != "auto":
-        return options.sequence == "clip"
-    return pictures.is_clip if pictures else found.is_clip
 
 
 def _names(path: Path, found: Landmarks, pictures: Pictures | None) -> tuple[str, ...]:

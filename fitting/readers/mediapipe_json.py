@@ -7,7 +7,6 @@ without the list of frames. Around it all, optionally: {"image_size": [width, he
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fitting.readers.files import read_text, with_size
+from fitting.readers.files import with_size
+from fitting.readers.json_values import outline
 from fitting.readers.landmarks import observe
 from fitting.readers.mediapipe_rows import are_frames, landmarks_of
 from fitting.readers.options import ReadOptions
@@ -24,42 +24,30 @@ from fitting.types import InputError, Observations
 _KEYS = ("frames", "face_landmarks", "landmarks")
 
 
-def accepts(path: Path) -> bool:
-    return path.suffix.lower() == ".json"
-
-
-def read(path: Path, options: ReadOptions) -> list[Observations]:
+def read_content(path: Path, content: Any, options: ReadOptions) -> list[Observations]:
     """One record per person. Raises InputError for anything else, or where the picture's size is nowhere said."""
-    content = _content(path)
-    frames = _frames(path, content["frames"], options)
+    head = head_of(path, content)
+    frames = _frames(path, head["frames"], options)
     found, _ = landmarks_of(path, frames, options)
-    found = replace(
-        found,
-        image_size=content.get("image_size"),
-        fps=content.get("fps"),
-    )
-    return observe(path, found, options)
+    return observe(path, replace(found, image_size=head.get("image_size"), fps=head.get("fps")), options)
 
 
-def _content(path: Path) -> dict[str, Any]:
+def head_of(path: Path, content: Any) -> dict[str, Any]:
     """`frames`, and `image_size` and `fps` where the file has them."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{with_size(path)}: not valid json ({error}); is the file cut off?") from error
-    content = content if isinstance(content, dict) else {"frames": content}
-    key = next((k for k in _KEYS if isinstance(content.get(k), list)), None)
-    if key is None or not content[key]:
+    tree = content if isinstance(content, dict) else {"frames": content}
+    key = next((k for k in _KEYS if isinstance(tree.get(k), list)), None)
+    if key is None or not tree[key]:
         raise InputError(
-            f"{with_size(path)}: expected a list of frames, found {'an empty one' if key else sorted(content)}"
+            f"{with_size(path)}: found {outline(content)}; known are OpenPose's `people`, COCO's `images` and "
+            "`annotations`, results (`image_id`, `keypoints`), MMPose's `instance_info`, MediaPipe's lists of frames"
         )
-    head = {"frames": content[key]}
+    head = {"frames": tree[key]}
     try:
-        if content.get("image_size") is not None:
-            width, height = content["image_size"]
+        if tree.get("image_size") is not None:
+            width, height = tree["image_size"]
             head["image_size"] = (int(width), int(height))
-        if content.get("fps") is not None:
-            head["fps"] = float(content["fps"])
+        if tree.get("fps") is not None:
+            head["fps"] = float(tree["fps"])
     except (TypeError, ValueError) as error:
         raise InputError(f"{with_size(path)}: expected image_size [width, height] and fps, numbers: {error}") from error
     return head

@@ -9,6 +9,7 @@ from fitting.render.mesh import Camera, Mesh, join
 from fitting.render.overlay import Look, Subject, overlay, to_bytes
 from fitting.render.raycast import NEAREST, Hits, raycast
 from fitting.render.shade import Layer, Lights, composite, shade, shade_layer
+from fitting.render.view import RAYS, Rays, Renderer, View, visible_vertices
 
 __all__ = [
     "BACKGROUND",
@@ -18,9 +19,13 @@ __all__ = [
     "Layer",
     "Lights",
     "Look",
-    "NEAREST",
     "Mesh",
+    "NEAREST",
+    "RAYS",
+    "Rays",
+    "Renderer",
     "Subject",
+    "View",
     "composite",
     "crop_round",
     "depth_map",
@@ -33,4 +38,5 @@ __all__ = [
     "shade_layer",
     "to_bytes",
     "vertex_normals",
+    "visible_vertices",
 ]

@@ -28,6 +28,29 @@ def normal_map(
     return normalised(normals).reshape(*hits.triangle.shape, 3)
 
 
+def wire_map(
+    hits: Hits,
+    pixels: Float[np.ndarray, "vertices 2"],
+    faces: Int[np.ndarray, "triangles 3"],
+    width: float = 1.0,
+) -> Float[np.ndarray, "height width"]:
+    """How far each pixel is covered by the edges of the triangles seen there, lines `width` pixels wide (0..1).
+
+    `pixels` is where the vertices project. Hidden edges do not show: only the first surface is looked at.
+    """
+    y, x = np.nonzero(hits.mask)
+    corners = pixels[faces[hits.triangle[y, x]]]
+    nearest = np.full(len(x), np.inf)
+    for k in range(3):
+        start, along = corners[:, k], corners[:, (k + 1) % 3] - corners[:, k]
+        length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
+        across = along[:, 0] * (y - start[:, 1]) - along[:, 1] * (x - start[:, 0])
+        nearest = np.fmin(nearest, np.abs(across) / length)
+    covered = np.zeros(hits.mask.shape, dtype=np.float32)
+    covered[y, x] = np.clip(width / 2 + 0.5 - nearest, 0, 1)
+    return covered
+
+
 def interpolate(
     values: Float[np.ndarray, "vertices channels"],
     faces: Int[np.ndarray, "triangles 3"],

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fitting.render import maps
-from fitting.render.raycast import build_scene, cast
+from fitting.render.raycast import NEAREST, build_scene, cast
 
 if TYPE_CHECKING:
     from embreex.rtcore_scene import EmbreeScene
@@ -31,6 +31,12 @@ class Camera:
     def to_camera(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         return points @ self.rotation.T + self.translation
 
+    def to_pixels(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 2"]:
+        """Where points are seen; NaN for those that are not in front of the camera."""
+        placed = self.to_camera(points) @ np.asarray(self.K).T
+        depth = np.where(placed[:, 2:] > NEAREST, placed[:, 2:], np.nan)
+        return placed[:, :2] / depth
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -39,6 +45,7 @@ class Mesh:
     vertices: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "triangles 3"]
     colours: Float[np.ndarray, "vertices 3"] | None = None
+    opacity: Float[np.ndarray, " vertices"] | None = None  # 0..1; None: opaque
 
     @cached_property
     def scene(self) -> EmbreeScene:
@@ -57,10 +64,11 @@ class Mesh:
         return maps.normalised(maps.face_normals(self.vertices, self.faces)).astype(np.float32)
 
     @cached_property
-    def carried(self) -> Float[np.ndarray, "vertices 7"]:
-        """What is interpolated over a triangle: normal, openness, linear RGB."""
+    def carried(self) -> Float[np.ndarray, "vertices 8"]:
+        """What is interpolated over a triangle: normal, openness, linear RGB, opacity."""
         colours = np.broadcast_to(CLAY, self.vertices.shape) if self.colours is None else self.colours
-        columns = (self.normals, self.openness[:, None], np.clip(colours, 0, 1) ** 2)
+        opacity = np.ones(len(self.vertices)) if self.opacity is None else self.opacity
+        columns = (self.normals, self.openness[:, None], np.clip(colours, 0, 1) ** 2, opacity[:, None])
         return np.concatenate(columns, axis=1).astype(np.float32)
 
 
@@ -69,13 +77,14 @@ def join(meshes: list[Mesh]) -> Mesh:
     if len(meshes) == 1:
         return meshes[0]
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
-    coloured = any(mesh.colours is not None for mesh in meshes)
     clay = [np.broadcast_to(CLAY, mesh.vertices.shape) for mesh in meshes]
     colours = [mesh.colours if mesh.colours is not None else grey for mesh, grey in zip(meshes, clay, strict=True)]
+    opacity = [np.ones(len(mesh.vertices)) if mesh.opacity is None else mesh.opacity for mesh in meshes]
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]),
         np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
-        np.concatenate(colours) if coloured else None,
+        np.concatenate(colours),
+        np.concatenate(opacity),
     )
 
 

@@ -12,7 +12,11 @@ from jaxtyping import Float, UInt8
 from fitting.render.crop import BACKGROUND, Crop
 from fitting.render.marks import draw_dots, draw_lines
 from fitting.render.mesh import Camera, Mesh, join
-from fitting.render.shade import composite, shade_layer
+from fitting.render.shade import composite
+from fitting.render.view import RAYS, Renderer
+
+ROOM = 1.5
+"""The side view's camera is at least this many times the half depth of what it sees away from its middle."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def overlay(
     K: Float[np.ndarray, "3 3"],
     crop: Crop,
     look: Look | None = None,
+    renderer: Renderer = RAYS,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The strip of three panels: the third is square and stays empty where nobody has a mesh.
 
@@ -53,8 +58,8 @@ def overlay(
     fitted = np.array(panel)
     if meshes:
         mesh = join(meshes)
-        fitted = composite(shade_layer(mesh, camera), panel, look.opacity if image is not None else 1.0)
-        side = composite(shade_layer(mesh, side_camera(mesh, camera, side, look.side_degrees)), side)
+        fitted = composite(renderer.layer(mesh, camera), panel, look.opacity if image is not None else 1.0)
+        side = composite(renderer.layer(mesh, side_camera(mesh, camera, side, look.side_degrees)), side)
     draw_landmarks(fitted, subjects, crop, look)
     if image is None:  # the landmarks are the input
         draw_landmarks(panel, [Subject(None, subject.measured) for subject in subjects], crop, look)
@@ -65,15 +70,24 @@ def side_camera(mesh: Mesh, camera: Camera, side: np.ndarray, degrees: float) ->
     """Beside the mesh, as far from its middle and at the same scale: the mesh turns about the vertical.
 
     The middle keeps its row, so that eyes and mouth stay level with the panel beside it, and is set half-way across.
+    People who stand far apart would come too near to the camera, or reach beyond the panel: it then stands further
+    off, or shows them smaller.
     """
     middle = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
     angle = math.radians(degrees)
     cosine, sine = math.cos(angle), math.sin(angle)
     rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+    turned = (mesh.vertices - middle) @ rotation.T
     # On the optical axis a turned head is seen straight from the side, wherever it stood in the picture.
     target = np.array([0, middle[1], middle[2]])
+    back = max(1.0, ROOM * np.ptp(turned[:, 2]) / 2 / middle[2])
     K = np.array(camera.K)
     K[0, 2] = (side.shape[1] - 1) / 2
+    target *= [1, back, back]
+    K[0, 0], K[1, 1] = back * K[0, 0], back * K[1, 1]
+    reach = np.abs(K[0, 0] * turned[:, 0] / (turned[:, 2] + target[2])).max()
+    smaller = min(1.0, side.shape[1] / 2 / reach)
+    K[0, 0], K[1, 1] = smaller * K[0, 0], smaller * K[1, 1]
     return Camera(K, (side.shape[1], side.shape[0]), rotation, target - rotation @ middle)
 
 

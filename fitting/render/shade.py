@@ -96,6 +96,7 @@ def edges(
     depth: Float[np.ndarray, "height width"],
     facing: Float[np.ndarray, "triangles 3"],
     footprint: float,
+    creases: bool = True,
 ) -> Bool[np.ndarray, "height width"]:
     """Pixels beside an outline, a step in depth (steeper than 84 degrees) or a crease of the surface (over 37)."""
     found = np.zeros(triangle.shape, dtype=bool)
@@ -105,8 +106,9 @@ def edges(
         rows = np.nonzero((triangle[here] != triangle[there]) & ~apart)  # only a change of triangle can be a crease
         first, second = triangle[here][rows], triangle[there][rows]
         step = np.abs(depth[here][rows] - depth[there][rows]) > 10 * footprint * depth[there][rows]
-        crease = np.einsum("ij,ij->i", facing[first], facing[second]) < 0.8
-        apart[rows] = step | crease
+        if creases:
+            step |= np.einsum("ij,ij->i", facing[first], facing[second]) < 0.8
+        apart[rows] = step
         found[here] |= apart
         found[there] |= apart
     return found
@@ -120,16 +122,29 @@ def _sample(mesh: Mesh, camera: Camera, pixels: Float[np.ndarray, "samples 2"], 
     origins = np.empty_like(rays)
     origins[:] = -camera.translation @ camera.rotation
     triangle, barycentrics, depth = cast(mesh.scene, origins, directions)
-    rgba = np.zeros((len(pixels), 4), dtype=np.float32)
+    return Samples(surface_colours(mesh, camera, rays, (triangle, barycentrics), lights), triangle, depth)
+
+
+def surface_colours(
+    mesh: Mesh,
+    camera: Camera,
+    rays: Float[np.ndarray, "samples 3"],
+    found: tuple[Int[np.ndarray, " samples"], Float[np.ndarray, "samples 3"]],
+    lights: Lights = STUDIO,
+) -> Float[np.ndarray, "samples 4"]:
+    """Premultiplied sRGB and coverage of what rays (camera axes) have `found`: triangle (-1: none), barycentrics."""
+    triangle, barycentrics = found
+    turn = camera.rotation.astype(np.float32)
+    rgba = np.zeros((len(rays), 4), dtype=np.float32)
     seen = np.flatnonzero(triangle >= 0)
-    outside = np.einsum("ij,ij->i", mesh.facing[triangle[seen]], directions[seen]) < 0
+    outside = np.einsum("ij,ij->i", mesh.facing[triangle[seen]], rays[seen] @ turn) < 0
     values = maps.interpolate(mesh.carried, mesh.faces, triangle[seen], barycentrics[seen])
     normals = maps.normalised(values[:, :3] @ turn.T) * np.where(outside, np.float32(1), np.float32(-1))[:, None]
     light, gloss = _light(normals, -maps.normalised(rays[seen]), np.where(outside, values[:, 3], INSIDE), lights)
-    linear = values[:, 4:] * light[:, None] + gloss[:, None]
-    rgba[seen, :3] = np.sqrt(np.clip(linear, 0, 1))
-    rgba[seen, 3] = 1.0
-    return Samples(rgba, triangle, depth)
+    linear = values[:, 4:7] * light[:, None] + gloss[:, None]
+    opacity = np.minimum(values[:, 7:], 1)
+    rgba[seen] = np.concatenate([np.sqrt(np.clip(linear, 0, 1)) * opacity, opacity], axis=1)
+    return rgba
 
 
 def _sample_finely(

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from fitting.terms.anchor import Anchor
 from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, robust, robust_slope
+from fitting.terms.body_limits import AngleLimits, Bend
+from fitting.terms.body_pose import HandComponents, Hands, PoseGmm, PoseLatent, PoseLearned, PoseRest, Upright
 from fitting.terms.keypoints import Keypoints, Openings
 from fitting.terms.priors import (
     Expression,
@@ -45,6 +47,15 @@ class Terms(BaseModel):
     eyes: Eyes | None = None
     eyes_together: EyesTogether | None = None
     eye_limits: EyeLimits | None = None
+    upright: Upright | None = None
+    pose: PoseLearned | None = None
+    pose_gmm: PoseGmm | None = None
+    pose_rest: PoseRest | None = None
+    pose_latent: PoseLatent | None = None
+    bend: Bend | None = None
+    angle_limits: AngleLimits | None = None
+    hands: Hands | None = None
+    hand_components: HandComponents | None = None
     anchor: Anchor | None = None
     velocity: Velocity | None = None
     acceleration: Acceleration | None = None

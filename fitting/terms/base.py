@@ -144,6 +144,11 @@ class Term(BaseModel):
         """Of a term whose structure is 'pixels'."""
         raise NotImplementedError
 
+    def jacobian(self, scene: Scene) -> dict[str, Float[Tensor, "problems frames rows coordinates"]] | None:
+        """Of a 'dense' term: d residuals / d coordinates of every block in `reads`, items and dims end to end. None:
+        it is differentiated one coordinate after another, which is slow for more than a few."""
+        return None
+
     def moving(self, scene: Scene) -> dict[str, float]:
         """Of a term whose structure is 'stencil': its blocks and their sigmas, in the order of its residuals."""
         raise NotImplementedError

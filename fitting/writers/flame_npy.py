@@ -8,10 +8,12 @@ N is the number of input frames. The json says all of this, since other projects
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from fitting.types import OutputError, Solution
 from fitting.writers.atomic import write_text
@@ -23,65 +25,81 @@ PARTS = (("expression", "expression"), ("global_rotation", "global_orient"), ("j
 """Name in the file and block of the body, in the order of the columns."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What is packed, one row per frame, and what the sidecar says of it."""
+
+    blocks: Mapping[str, Float[np.ndarray, "frames _"]]
+    model: str
+    model_sha256: str | None
+    names: tuple[str, ...]
+    valid: Bool[np.ndarray, " frames"]
+    source: tuple[str, ...]
+    person: str
+    fps: float | None
+    expression_names: tuple[str, ...] | None
+
+
 def write(solution: Solution, folder: Path) -> list[Path]:
     """The three files of one person. Raises OutputError, also for a body that has no face."""
-    parts = packed_parts(solution)
+    seen = solution.observations
+    rows = Rows(
+        float_rows(solution), solution.body.name, solution.body.sha256, seen.names, solution.valid, solution.source,
+        seen.person, seen.fps, getattr(solution.body, "expression_names", None),
+    )  # fmt: skip
+    return write_rows(rows, folder)
+
+
+def write_rows(rows: Rows, folder: Path) -> list[Path]:
+    """The three files, whoever found the numbers. Raises OutputError where a part is missing."""
+    parts = packed_parts(rows)
     packed = np.concatenate(list(parts.values()), axis=1)
     statistics = {
         "mean": packed.mean(axis=0, dtype=np.float64).astype(np.float32),
         "std": packed.std(axis=0, dtype=np.float64).astype(np.float32),
     }
-    person = solution.observations.person
-    sidecar = json.dumps(describe(solution, parts), indent=1, allow_nan=False) + "\n"
+    sidecar = json.dumps(describe(rows, parts), indent=1, allow_nan=False) + "\n"
     return [
-        write_npy(folder / person_name("flame_params.npy", person), packed),
-        write_npz(folder / person_name("flame_params_stats.npz", person), statistics),
-        write_text(folder / person_name("flame_params.json", person), sidecar),
+        write_npy(folder / person_name("flame_params.npy", rows.person), packed),
+        write_npz(folder / person_name("flame_params_stats.npz", rows.person), statistics),
+        write_text(folder / person_name("flame_params.json", rows.person), sidecar),
     ]
 
 
-def packed_parts(solution: Solution) -> dict[str, Float[np.ndarray, "frames _"]]:
+def packed_parts(rows: Rows) -> dict[str, Float[np.ndarray, "frames _"]]:
     """The blocks of `PARTS`, float32, in order."""
-    rows = float_rows(solution)
-    missing = [block for _, block in PARTS if block not in rows]
+    missing = [block for _, block in PARTS if block not in rows.blocks]
     if missing:
         raise OutputError(
-            f"output npy: it holds expression, global rotation and jaw, but {solution.body.name} has no "
+            f"output npy: it holds expression, global rotation and jaw, but {rows.model} has no "
             f"{', '.join(missing)}; leave npy out of --outputs."
         )
-    parts = {name: rows[block] for name, block in PARTS}
-    if is_flame(solution):
+    parts = {name: np.asarray(rows.blocks[block], dtype=np.float32) for name, block in PARTS}
+    if rows.model.startswith("flame"):
         parts["expression"] = _resized(parts["expression"], FLAME_EXPRESSIONS)
     return parts
 
 
-def is_flame(solution: Solution) -> bool:
-    return solution.body.name.startswith("flame")
-
-
-def describe(solution: Solution, parts: dict[str, np.ndarray]) -> dict[str, object]:
+def describe(rows: Rows, parts: dict[str, np.ndarray]) -> dict[str, object]:
     """The sidecar: order, sizes, model, frames."""
-    seen = solution.observations
     ends = np.cumsum([part.shape[1] for part in parts.values()]).tolist()
     starts = [0, *ends[:-1]]
-    names = getattr(solution.body, "expression_names", None)
-    size = solution.parameters["expression"].shape[-1]
     return {
         "format": "keyfit-flame-params 1",
-        "model": solution.body.name,
-        "model_sha256": solution.body.sha256,
-        "shape": [len(seen), ends[-1]],
+        "model": rows.model,
+        "model_sha256": rows.model_sha256,
+        "shape": [len(rows.names), ends[-1]],
         "order": [{"name": n, "columns": [a, b]} for n, a, b in zip(parts, starts, ends, strict=True)],
         "rotation": "axis-angle, radians",
-        "expression_size_of_model": int(size),
-        "expression_names": None if names is None else [str(name) for name in names],
+        "expression_size_of_model": int(rows.blocks["expression"].shape[1]),
+        "expression_names": None if rows.expression_names is None else [str(n) for n in rows.expression_names],
         "statistics": "mean and population standard deviation over all rows",
-        "person": seen.person,
-        "fps": None if seen.fps is None else float(seen.fps),
-        "frames": len(seen),
-        "names": list(seen.names),
-        "valid": [bool(valid) for valid in solution.valid],
-        "source": list(solution.source),
+        "person": rows.person,
+        "fps": None if rows.fps is None else float(rows.fps),
+        "frames": len(rows.names),
+        "names": list(rows.names),
+        "valid": [bool(valid) for valid in rows.valid],
+        "source": list(rows.source),
         "conventions": CONVENTIONS,
         "versions": list(versions()),
     }

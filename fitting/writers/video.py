@@ -12,8 +12,9 @@ from jaxtyping import UInt8
 
 from fitting.writers.atomic import replacing
 
-# crf 18 looks lossless at a glance; bitexact leaves the encoder's build out of the file.
-_OPTIONS = {"crf": "18", "preset": "veryfast", "flags": "+bitexact"}
+# crf 18 looks lossless at a glance; bitexact leaves the encoder's build out of the file. Without mbtree=0 the same
+# pictures now and then gave other bytes (x264 of PyAV 18.1; seen in 1 of 10 runs, with one thread too).
+_OPTIONS = {"crf": "18", "preset": "veryfast", "flags": "+bitexact", "x264-params": "mbtree=0"}
 
 
 @contextlib.contextmanager

@@ -12,8 +12,6 @@ LOCAL_CHANGE_WORDS = ("cheek", "chin", "ear", "eyebrows", "eye", "forehead", "he
 
 def sample_adults(model: Any, count: int, seed: int) -> Float[np.ndarray, "samples shapes"]:
     """Blendshape coefficients of random adults. Left and right local changes agree up to a small difference."""
-    import torch
-
     generator = np.random.default_rng(seed)
     race = generator.dirichlet([0.8, 0.8, 0.8], count)
     drawn = {
@@ -29,10 +27,19 @@ def sample_adults(model: Any, count: int, seed: int) -> Float[np.ndarray, "sampl
         "asian": race[:, 1],
         "caucasian": race[:, 2],
     }
+    return coefficients_of(model, drawn, _sample_local_changes(model.local_change_labels, count, generator))
+
+
+def coefficients_of(
+    model: Any, drawn: dict[str, np.ndarray], local_changes: Float[np.ndarray, "samples changes"]
+) -> Float[np.ndarray, "samples shapes"]:
+    """Blendshape coefficients of phenotypes by name and local changes."""
+    import torch
+
     phenotypes = np.stack([drawn[label] for label in model.phenotype_labels], axis=1)
     coefficients = model._get_phenotype_blendshape_coefficients(
         torch.as_tensor(phenotypes),
-        torch.as_tensor(_sample_local_changes(model.local_change_labels, count, generator)),
+        torch.as_tensor(local_changes),
         torch.zeros(1, len(model.facial_action_labels), dtype=torch.float64),
     )
     return coefficients.numpy()

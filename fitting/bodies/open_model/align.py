@@ -18,11 +18,11 @@ class AlignedSamples:
 
     vertices: Float[np.ndarray, "samples vertices 3"]
     """Float32 metres about the mean."""
-    joints: Float[np.ndarray, "samples 5 3"]
+    joints: Float[np.ndarray, "samples joints 3"]
     """About the mean."""
     mean_vertices: Float[np.ndarray, "vertices 3"]
     """Symmetric, metres."""
-    mean_joints: Float[np.ndarray, "5 3"]
+    mean_joints: Float[np.ndarray, "joints 3"]
     """Symmetric, metres."""
     relative_size: Float[np.ndarray, " samples"]
     """Size of each head over the mean size."""

@@ -21,7 +21,7 @@ class IdentityBasis:
 
     directions: Float[np.ndarray, "vertices 3 components"]
     """Metres per standard deviation."""
-    joint_directions: Float[np.ndarray, "5 3 components"]
+    joint_directions: Float[np.ndarray, "joints 3 components"]
     explained: Float[np.ndarray, " components"]
     """Share of the weighted variance each component explains."""
 
@@ -31,14 +31,14 @@ def identity_basis(
     table: Int[np.ndarray, " vertices"],
     weight: Float[np.ndarray, " vertices"],
     components: int,
+    joint_table: Int[np.ndarray, " joints"],
 ) -> IdentityBasis:
     """The strongest symmetric and antisymmetric components, sorted by the variance they explain."""
-    flipped = mirrored(samples.vertices, table)
-    flipped_joints = samples.joints[:, [0, 1, 2, 4, 3]] * MIRROR
+    flipped_joints = samples.joints[:, joint_table] * MIRROR
     parts = []
     total = 0.0
     for sign in (1, -1):
-        part = 0.5 * (samples.vertices + sign * flipped)
+        part = 0.5 * (samples.vertices + sign * mirrored(samples.vertices, table))
         joints = 0.5 * (samples.joints + sign * flipped_joints)
         variance, scores, all_variance = _components(part, weight, components)
         directions = np.tensordot(part, scores.astype(np.float32), axes=(0, 0)) / len(part)

@@ -43,7 +43,7 @@ class Geometry:
 def make_geometry(source: HeadSource) -> Geometry:
     """Mean head, shape directions and skinning on the final mesh."""
     samples, importance = aligned_training_heads(source)
-    components = identity_basis(samples, source.mirror, importance, COMPONENTS)
+    components = identity_basis(samples, source.mirror, importance, COMPONENTS, np.array([0, 1, 2, 4, 3]))
     mesh = build_mesh(source, samples.mean_vertices)
     template, identity = on_mesh(source, mesh, samples.mean_vertices, components.directions)
     template = template + lip_closure(mesh, template)

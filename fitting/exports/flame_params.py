@@ -1,0 +1,34 @@
+"""flame_params.npy, flame_params_stats.npz and the sidecar that states the order: as a fit writes them, from any
+codes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fitting.exports.target import Export, Target
+from fitting.track import Track
+from fitting.writers.flame_npy import Rows, write_rows
+
+
+def write(track: Track, target: Target) -> list[Path]:
+    """One row per frame; frames without codes are interpolated and marked. Raises OutputError."""
+    assert track.source is not None  # convert fills the gaps first
+    body = target.body
+    return write_rows(
+        Rows(
+            blocks=track.values,
+            model=track.codes.model,
+            model_sha256=None if body is None else body.sha256,
+            names=track.names,
+            valid=track.valid,
+            source=track.source,
+            person=track.person,
+            fps=track.fps,
+            expression_names=None,
+        ),
+        target.folder,
+    )
+
+
+EXPORT = Export(write, needs=("expression", "global_orient", "jaw_pose"))

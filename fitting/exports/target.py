@@ -1,0 +1,73 @@
+"""What a writer for a trainer is given beside the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fitting.track import Track
+from fitting.types import Body, Observations, OutputError
+
+
+@dataclass(frozen=True)
+class Target:
+    """`body` decodes the track's codes; `observations` are there when a fit is written, not for mere codes."""
+
+    folder: Path
+    body: Body | None = None
+    observations: Observations | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """A format of a trainer. `models` are those that its users decode with; empty: any."""
+
+    write: Callable[[Track, Target], list[Path]]
+    models: tuple[str, ...] = ()
+    needs_body: bool = False
+    needs: tuple[str, ...] = ()  # blocks
+    needs_camera: bool = False
+
+    def check(self, name: str, track: Track) -> None:
+        """Raises OutputError for codes that the format cannot hold, or whose meaning would change in it."""
+        missing = [block for block in self.needs if block not in track.values]
+        if missing:
+            raise OutputError(
+                f"{name}: it needs {', '.join(self.needs)}, but {track.format} has no {', '.join(missing)}"
+                f"{NO_PLACE if 'transl' in missing else ''}"
+            )
+        if self.needs_camera and track.codes.K is None:
+            raise OutputError(f"{name}: it needs a camera, but {track.format} has none{NO_PLACE}")
+        model = track.codes.model
+        if self.models and model not in self.models and model != "flame":
+            raise OutputError(
+                f"{name}: its users decode with {' or '.join(self.models)}, these codes belong to {model}: the same "
+                f"numbers are another face there. Convert them with --convert_model {self.models[0]}, or say with "
+                "--codes_model which model they really belong to"
+            )
+
+
+NO_PLACE = ": fit them to landmarks first (fit.py --start), which finds where the head is"
+
+
+def cameras(track: Track) -> np.ndarray:
+    """K of every frame, which `Export.check` has seen to be there."""
+    if track.codes.K is None:
+        raise OutputError(f"{track.format} has no camera{NO_PLACE}")
+    return track.codes.K
+
+
+def sizes_of(track: Track) -> np.ndarray:
+    """Width and height of every frame. Raises OutputError."""
+    if track.image_sizes is None:
+        raise OutputError(f"{track.format} does not say how large the pictures are: give --image_size")
+    return track.image_sizes
+
+
+def require_body(target: Target, name: str) -> Body:
+    if target.body is None:
+        raise OutputError(f"{name}: a model is needed to decode the codes: give one with --body")
+    return target.body

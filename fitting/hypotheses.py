@@ -1,0 +1,220 @@
+"""Several starts where the picture leaves it open which way a person faces, how long the lens is, or which side is
+left: every one is fitted frame by frame, side by side, and each frame takes its best.
+
+In a clip the best ones must also follow each other: the choice is the cheapest path over the frames (Viterbi, 1967),
+so that a frame that could be seen from both sides goes with its neighbours. The lens is one for a whole clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fitting.config import FitConfig, SearchConfig
+from fitting.evidence import Case, apart, as_evidence
+from fitting.problem import Problem
+from fitting.solve import Progress, run_stages
+from fitting.start import fill_rotations, fill_rows, guess
+from fitting.terms import Evidence
+from fitting.types import Parameters
+
+TURN_SIGMA = 0.35  # radians from frame to frame: what a quick turn does at 25 frames per second
+DEAREST_TURN = 8.0  # what any turn costs at most: a cut that nobody marked must not forbid the truth
+SWAP_COST = 4.0  # of taking left for right, or of going back: swaps come in runs
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where to start from."""
+
+    case: Case  # with the camera and the sides that were found
+    start: Parameters  # (1, frames)
+    swapped: tuple[int, ...] = ()  # frames whose left and right were exchanged
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of the pictures: every frame of the case with its own start."""
+
+    case: Case  # with its K, and its left and right
+    start: Parameters  # (1, frames)
+    focal_factor: float
+    swapped: bool
+
+
+def search(case: Case, config: FitConfig, progress: Progress) -> Found:
+    """The best candidate of every frame, fitted. Without `search` in the recipe, or with a regressor's word: one guess.
+
+    Raises InputError when no frame has enough keypoints.
+    """
+    wanted = config.search
+    if wanted is None or knows_the_start(case):
+        return Found(case, guess(case))
+    tried = candidates(case, wanted)
+    every = [as_evidence(one.case, one.start) for one in tried]
+    # One yard-stick for all: a candidate must not win because it believes that the person is small.
+    size_px = torch.stack([evidence.subject_px for evidence in every]).median(dim=0).values
+    seen = torch.nonzero(case.seen)[:, 0]
+    stages = config.model_copy(update={"stages": wanted.stages})
+    fitted, costs = [], []
+    for number, (one, evidence) in enumerate(zip(tried, every, strict=True)):
+        progress("searching", number, len(tried))
+        problem = independent(one, replace(evidence, subject_px=size_px), config).select(seen)
+        found, _, _ = run_stages(problem, stages, lambda *_: None)
+        fitted.append(Parameters({name: value for name, value in found.items() if name in one.start}))
+        costs.append(final_costs(problem, found, stages))
+    path = choose(tried, torch.stack(costs, dim=1).cpu().numpy(), fitted, links(every[0].linked[0], seen))
+    return take(case, tried, fitted, seen, path)
+
+
+def knows_the_start(case: Case) -> bool:
+    """A regressor has said where the person looks."""
+    codes = case.observations.start
+    return codes is not None and "global_orient" in codes.values
+
+
+def candidates(case: Case, wanted: SearchConfig) -> list[Candidate]:
+    """All combinations of sides, focal length and facing."""
+    found = []
+    for swapped in (False, True) if wanted.swap else (False,):
+        sides = swap_sides(case) if swapped else case
+        for factor in wanted.focal_factors:
+            lens = replace(sides, K=scale_focal(case.K, torch.full_like(case.K[:, 0, 0], factor)))
+            found += [Candidate(lens, guess(lens, facing), factor, swapped) for facing in wanted.facing]
+    return found
+
+
+def scale_focal(K: Float[Tensor, "frames 3 3"], factor: Float[Tensor, " frames"]) -> Float[Tensor, "frames 3 3"]:
+    return K * torch.stack([factor, factor, torch.ones_like(factor)], dim=-1)[..., None]
+
+
+def swap_sides(case: Case) -> Case:
+    """The same keypoints with every left one called right and the other way round."""
+    place = {int(index): k for k, index in enumerate(case.points)}
+    order = list(range(len(case.points)))
+    for left, right in case.observations.layout.pairs:
+        if left in place and right in place:
+            order[place[left]], order[place[right]] = place[right], place[left]
+    return replace(case, keypoints=case.keypoints[:, order], confidence=case.confidence[:, order])
+
+
+def independent(candidate: Candidate, evidence: Evidence, config: FitConfig) -> Problem:
+    """Every frame as a problem of its own."""
+    case, frames = candidate.case, len(candidate.case.observations)
+    start = candidate.start.replace({"focal": torch.zeros(1, 1, 1).to(case.keypoints)}).apart(frames)
+    return Problem(
+        body=case.restricted,
+        yard_stick=case.yard_stick,
+        evidence=apart(evidence),
+        K=case.K[:, None],
+        terms=config.terms.named(),
+        start=start,
+        base=start,
+        free=(),
+    )
+
+
+def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float[Tensor, " problems"]:
+    """What the last stage's terms say of the result."""
+    terms = config.stage_terms(config.stages[-1]).named()
+    with torch.no_grad():
+        costs = replace(problem, terms=terms, base=found).costs(found)
+    return sum((cost.sum(dim=1) for cost in costs.values()), start=torch.zeros(problem.count, dtype=torch.float64))
+
+
+def links(linked: Bool[Tensor, " links"], seen: Int[Tensor, " some"]) -> Float[np.ndarray, " links"]:
+    """Between each seen frame and the next seen one: 1 / frames apart, 0 across a cut or between photos."""
+    whole = torch.cat([torch.zeros(1, dtype=torch.long), torch.cumsum(linked.cpu().long(), 0)])
+    first, after = seen[:-1].cpu(), seen[1:].cpu()
+    unbroken = whole[after] - whole[first] == after - first
+    return torch.where(unbroken, 1.0 / (after - first), 0.0).numpy()
+
+
+def choose(
+    tried: list[Candidate],
+    costs: Float[np.ndarray, "frames candidates"],
+    fitted: list[Parameters],
+    link: Float[np.ndarray, " links"],
+) -> Int[np.ndarray, " frames"]:
+    """Each frame's candidate: the cheapest one for photos, the cheapest path through one lens for a clip."""
+    costs = np.where(np.isfinite(costs), costs, np.inf)
+    if not tried[0].case.observations.is_clip:
+        return costs.argmin(axis=1)
+    turns = torch.stack([found["global_orient"][:, 0, 0] for found in fitted], dim=1)
+    factors = np.array([one.focal_factor for one in tried])
+    swapped = np.array([one.swapped for one in tried])
+    paths = []
+    for factor in np.unique(factors):
+        group = np.flatnonzero(factors == factor)
+        change = SWAP_COST * (swapped[group][:, None] != swapped[group])
+        path, cost = cheapest_path(costs[:, group], turns[:, torch.as_tensor(group)], change, link)
+        paths.append((cost, group[path]))
+    return min(paths, key=lambda found: found[0])[1]
+
+
+def cheapest_path(
+    costs: Float[np.ndarray, "frames candidates"],
+    turns: Float[Tensor, "frames candidates 3 3"],
+    change: Float[np.ndarray, "candidates candidates"],
+    link: Float[np.ndarray, " links"],
+) -> tuple[Int[np.ndarray, " frames"], float]:
+    """Viterbi: a step between frames costs its turn, and `change` for another candidate."""
+    angle = roma.rotmat_geodesic_distance(turns[:-1, :, None], turns[1:, None]).double().cpu().numpy()
+    steps = (0.5 * (angle / TURN_SIGMA) ** 2).clip(max=DEAREST_TURN) + change
+    best, came = costs[0], []
+    for k in range(len(costs) - 1):
+        total = best[:, None] + link[k] * steps[k]
+        came.append(total.argmin(axis=0))
+        best = total.min(axis=0) + costs[k + 1]
+    path = [int(best.argmin())]
+    for back in reversed(came):
+        path.append(int(back[path[-1]]))
+    return np.array(path[::-1]), float(best.min())
+
+
+def take(
+    case: Case,
+    tried: list[Candidate],
+    fitted: list[Parameters],
+    seen: Int[Tensor, " some"],
+    path: Int[np.ndarray, " some"],
+) -> Found:
+    """The chosen candidates as one case and one start; frames without a person are filled from their neighbours,
+    what a clip shares is the mean."""
+    together, frames = case.observations.is_clip, len(case.observations)
+    rows = torch.arange(len(seen))
+    shared = {block.name for block in case.body.blocks if block.shared}
+    known = torch.zeros_like(case.seen).index_fill(0, seen, True)
+    start = {}
+    for name in fitted[0]:
+        chosen = torch.stack([found[name][:, 0] for found in fitted])[torch.as_tensor(path), rows]
+        if together and name in shared:
+            start[name] = chosen.mean(dim=0)[None, None]
+            continue
+        whole = chosen.new_zeros(frames, *chosen.shape[1:]).index_copy(0, seen, chosen)
+        start[name] = (fill_rotations if chosen.ndim == 4 else fill_rows)(whole, known)[None]
+    factors = case.K.new_zeros(frames, 1).index_copy(
+        0, seen, case.K.new_tensor([[tried[k].focal_factor] for k in path])
+    )
+    lens = replace(case, K=scale_focal(case.K, fill_rows(factors, known)[:, 0]))
+    swapped = seen[torch.tensor([tried[k].swapped for k in path], dtype=torch.bool, device=seen.device)]
+    return Found(exchange_sides(lens, swapped), Parameters(start), tuple(swapped.tolist()))
+
+
+def exchange_sides(case: Case, frames: Int[Tensor, " some"]) -> Case:
+    """Left and right exchanged in some frames, of the tensors and of the observations they come from."""
+    other, rows = swap_sides(case), frames.cpu().numpy()
+    keypoints, confidence = case.keypoints.clone(), case.confidence.clone()
+    keypoints[frames], confidence[frames] = other.keypoints[frames], other.confidence[frames]
+    order = np.arange(len(case.observations.layout))
+    for left, right in case.observations.layout.pairs:
+        order[left], order[right] = right, left
+    points, trust = case.observations.keypoints.copy(), case.observations.confidence.copy()
+    points[rows], trust[rows] = points[rows][:, order], trust[rows][:, order]
+    observations = replace(case.observations, keypoints=points, confidence=trust)
+    return replace(case, keypoints=keypoints, confidence=confidence, observations=observations)

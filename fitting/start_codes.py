@@ -1,0 +1,103 @@
+"""Codes of a regressor as the start of a fit: whose they are, which rows belong to which frames, and in whose world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from fitting.crop_camera import face_front
+from fitting.track import Track, filled, placed, settled, sized
+from fitting.transfer import transfer
+from fitting.types import Body, Codes, InputError, Observations
+
+
+def codes_for(observations: Observations, track: Track, body: Body, K: Float[np.ndarray, "frames 3 3"]) -> Codes:
+    """One row per frame of the observations. `K` is the camera for codes that have none, or a crop's only.
+
+    Raises InputError for codes of another number of frames, or of other frames.
+    """
+    found = with_rows(track, observations)
+    if found.weak is not None:
+        found = placed(found, K, face_front(found, body))
+    if found.values.get("transl") is None and found.world_from_codes is None:
+        found = replace(found, codes=replace(found.codes, K=None))
+    found = settled(found, body)
+    if cropped(found, observations):
+        found = replace(found.with_values({"transl": None}), codes=replace(found.codes, K=None))
+    sizes = {block.name: block.size for block in body.blocks if block.kind == "vector"}
+    longer = {
+        name: sized(rows, sizes[name])
+        for name, rows in found.values.items()
+        if name in sizes and rows.shape[1] < sizes[name]
+    }
+    return found.with_values(longer).codes
+
+
+def converted(track: Track, theirs: Body, body: Body) -> Track:
+    """The track as codes of `body`; `theirs` decodes it. Raises InputError where it belongs to another model still."""
+    if track.codes.model not in (theirs.name, "flame"):
+        raise InputError(f"codes.convert_from is {theirs.name}, the codes are of {track.codes.model}: give its file")
+    return transfer(settled(filled(track), theirs), theirs, body).track
+
+
+def cropped(track: Track, observations: Observations) -> bool:
+    """Whether the codes' camera is that of a picture of another size: it says nothing of the place in this one."""
+    return track.image_sizes is not None and not np.array_equal(track.image_sizes, observations.image_sizes)
+
+
+def choose(tracks: Sequence[Track], observations: Observations, path: Path) -> Track:
+    """The track of the observed person: whose crops lie on the landmarks, else the one of the same number.
+
+    Raises InputError where there is none.
+    """
+    if len(tracks) > 1 and all(track.crops is not None for track in tracks):
+        distances = [distance(track, observations) for track in tracks]
+        if np.isfinite(distances).any():
+            return tracks[int(np.nanargmin(distances))]
+    for track in tracks:
+        if track.person == observations.person:
+            return track
+    file = path.name if observations.person == "000" else f"{path.stem}_{observations.person}{path.suffix}"
+    there = ", ".join(track.person for track in tracks)
+    raise InputError(
+        f"start {path}: person {observations.person} has no codes ({file}), only {there}: give them, or fit fewer "
+        "people with --detector.max_persons"
+    )
+
+
+def distance(track: Track, observations: Observations) -> float:
+    """Median distance of the crops' middles from the landmarks' in units of the crop; NaN where they never meet."""
+    rows = np.flatnonzero(track.valid[: len(observations)] & observations.valid[: len(track)])
+    if track.crops is None or len(rows) == 0:
+        return float("nan")
+    seen = observations.confidence[rows] > 0
+    weights = seen / seen.sum(axis=1, keepdims=True)
+    middle = np.einsum("fp,fpd->fd", weights, np.where(seen[..., None], observations.keypoints[rows], 0.0))
+    crops = track.crops[rows]
+    return float(np.median(np.linalg.norm(middle - crops[:, :2], axis=1) / crops[:, 2]))
+
+
+def with_rows(track: Track, observations: Observations) -> Track:
+    """The rows that belong to the observed frames; a frame without codes has an invalid row."""
+    frames = len(observations)
+    if track.match == "every":
+        return track.take(np.zeros(frames, dtype=int))
+    if track.match == "name":
+        rows = {name: k for k, name in enumerate(track.names)}
+        found = np.array([rows.get(name, -1) for name in observations.names])
+        if (found < 0).all():
+            raise InputError(
+                f"start, {track.format}: not one of its frames ({', '.join(track.names[:3])}, ...) is among those "
+                f"of the input ({', '.join(observations.names[:3])}, ...): give the codes that belong to this input"
+            )
+        return track.take(found)
+    if len(track) > frames or len(track) < frames and track.match == "order":
+        raise InputError(
+            f"start of {track.codes.model!r} ({track.format}) has {len(track)} frames, the input has {frames}: "
+            "give the codes that belong to this input"
+        )
+    return track.take(np.array([k if k < len(track) else -1 for k in range(frames)]))

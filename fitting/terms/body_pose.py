@@ -1,0 +1,143 @@
+"""Where bodies' poses are: Gaussians over joint angles, a decoder's latent, rest, upright, hands."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import roma
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fitting.terms.base import Residuals, Scene, Structure, Term
+from fitting.types import PosePrior
+
+BODY = "body_pose"
+COMPONENTS = ("left_hand_pca", "right_hand_pca")
+
+
+class PoseDensity(Term):
+    """A body's joint angles come from a Gaussian, or from the nearest of several; sigma is a factor of their spreads.
+
+    Of component k with mean m, covariance S and weight w the residual is (S^-1/2 (angles - m), sqrt(2 c)) with
+    c = -log w + 1/2 log det S, less the least c of all components: half its square is the negative log of the nearest
+    component's density (SMPLify's max-mixture, Bogo et al. 2016, eq. 6, after Olson & Agarwal 2013) up to a constant.
+    """
+
+    prior: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = (BODY,)
+    sigma: float = 1.0
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        if BODY not in scene.coordinates or self.prior not in scene.body.pose_priors:
+            return None
+        return Residuals(nearest(scene.body.pose_priors[self.prior], scene.coordinates[BODY])[..., None, :])
+
+    def jacobian(self, scene: Scene) -> dict[str, Tensor]:
+        """The nearest component's whitening; its offset is constant."""
+        prior = scene.body.pose_priors[self.prior]
+        component = nearest_component(prior, scene.coordinates[BODY])
+        return {BODY: torch.nn.functional.pad(prior.whiten[component], (0, 0, 0, 1))}
+
+
+class PoseLearned(PoseDensity):
+    """Joint angles are as people's are: a Gaussian from anatomy and openly licensed motion, models/pose_prior.npz."""
+
+    prior: ClassVar[str] = "learned"
+
+
+class PoseGmm(PoseDensity):
+    """Joint angles come from SMPLify's mixture of eight Gaussians (the body's `gmm` file). SMPLify-X's weight w, which
+    counts w^2 (1/2 |.|^2 + c), is sigma = sqrt(2) / w."""
+
+    prior: ClassVar[str] = "gmm"
+
+
+def nearest(prior: PosePrior, angles: Tensor) -> Tensor:
+    """Whitened distance from the component under which the angles are likeliest, and the root of its offset:
+    (*batch, size + 1)."""
+    component = nearest_component(prior, angles)
+    away = angles - prior.means[component]
+    constant = (2 * prior.offsets[component]).sqrt()
+    return torch.cat([(prior.whiten[component] @ away[..., None])[..., 0], constant[..., None]], dim=-1)
+
+
+def nearest_component(prior: PosePrior, angles: Tensor) -> Tensor:
+    """Index of the component under which the angles are likeliest (*batch)."""
+    away = angles.detach()[..., None, :] - prior.means
+    distance = torch.einsum("...ki,kji->...kj", away, prior.whiten).square().sum(dim=-1)
+    return (0.5 * distance + prior.offsets).argmin(dim=-1)
+
+
+class PoseRest(Term):
+    """Every joint of the body is as in the T-pose; sigma in radians. SMPLify-X's `l2`."""
+
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = (BODY,)
+    sigma: float = 0.5
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        if BODY not in scene.coordinates:
+            return None
+        return Residuals(scene.coordinates[BODY][..., None])
+
+
+class PoseLatent(Term):
+    """VPoser's code is drawn from a standard normal; sigma in standard deviations."""
+
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("pose_embedding",)
+    sigma: float = 1.0
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        if "pose_embedding" not in scene.coordinates:
+            return None
+        return Residuals(scene.coordinates["pose_embedding"][..., None])
+
+
+class Upright(Term):
+    """The pelvis' y axis points up: the chord to it, which is the angle where that is small and has a slope everywhere
+    up to standing on the head. Sigma in radians; leave it out where people lie or hang."""
+
+    reads: ClassVar[tuple[str, ...]] = ("global_orient",)
+    sigma: float = 0.25
+    up: tuple[float, float, float] = Field(default=(0.0, 1.0, 0.0), description="of the world, where the camera tilts")
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        if BODY not in scene.coordinates:  # a head alone may nod
+            return None
+        R = roma.rotvec_to_rotmat(scene.coordinates["global_orient"])
+        up = R.new_tensor(self.up)
+        return Residuals((R[..., :, 1] - up / up.norm())[..., None, :])
+
+
+class Hands(Term):
+    """Fingers are as in the mean hand; sigma in radians. For hands that move joint by joint."""
+
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = ("left_hand_pose", "right_hand_pose")
+    sigma: float = 0.35
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        moved = scene.coordinates
+        if any(name not in moved for name in self.reads) or any(name in moved for name in COMPONENTS):
+            return None
+        return Residuals(torch.cat([self.away(scene, name) for name in self.reads], dim=-1)[..., None])
+
+    def away(self, scene: Scene, name: str) -> Tensor:
+        angles, priors = scene.coordinates[name], scene.body.pose_priors
+        return angles - priors[name].means[0] if name in priors else angles
+
+
+class HandComponents(Term):
+    """Coefficients of the hands' components are near 0; sigma in radians, for the components are orthonormal: the sum
+    of their squares is that of the angles from the mean hand, which SMPLify-X counts."""
+
+    structure: ClassVar[Structure] = "elementwise"
+    reads: ClassVar[tuple[str, ...]] = COMPONENTS
+    sigma: float = 0.7
+
+    def residuals(self, scene: Scene) -> Residuals | None:
+        if any(name not in scene.coordinates for name in self.reads):
+            return None
+        return Residuals(torch.cat([scene.coordinates[name] for name in self.reads], dim=-1)[..., None])

@@ -1,0 +1,236 @@
+"""One person's parameters over an input, whoever found them: what readers of codes give and writers for trainers take.
+
+Where the source says how its frame stands to Keyfit's world (`camera.py`), that is kept beside the codes until a body
+is at hand: both turn about the body's root joint, whose place depends on its shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Float, Int
+
+from fitting.camera import WORLD_FROM_CAMERA
+from fitting.gaps import fill_rotations, fill_rows
+from fitting.types import Body, Codes, InputError
+
+ROTATIONS = "_pose"
+"""Blocks whose rows are rotations end so, or are `global_orient`."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """Codes with the names of their frames and what their source says beyond them.
+
+    `match` says how rows find the frames of an input: 'number', row k is frame k and frames at the end may be missing;
+    'order', the same and as many rows as frames; 'name', by the frame's name; 'every', one row that holds for all.
+    """
+
+    codes: Codes
+    names: tuple[str, ...]  # one per row
+    format: str  # what was read, for messages: 'EMOCA folder'
+    person: str = "000"
+    match: Literal["number", "order", "name", "every"] = "order"
+    image_sizes: Int[np.ndarray, "frames 2"] | None = None  # width, height
+    fps: float | None = None
+    source: tuple[str, ...] | None = (
+        None  # fitted, interpolated, held, missing; None: `codes.valid` is all that is known
+    )
+    # Rigid motion after `transl`, into the world; None: none. Its rotation needs the root joint's place to be absorbed.
+    world_from_codes: Float[np.ndarray, "frames 4 4"] | None = None
+    # Weak perspective in the full image: pixels per metre, and the pixel of the model's origin.
+    weak: Float[np.ndarray, "frames 3"] | None = None
+    # Square of the full image that the regressor saw: middle x, y and side, pixels.
+    crops: Float[np.ndarray, "frames 3"] | None = None
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)  # tex, light, eyelids, ...: one row per frame
+    notes: tuple[str, ...] = ()  # what a user should know
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def values(self) -> Mapping[str, np.ndarray]:
+        return self.codes.values
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self.codes.valid
+
+    def with_values(self, changes: Mapping[str, np.ndarray | None]) -> Track:
+        """Blocks replaced; None takes one away."""
+        values = {n: v for n, v in {**self.codes.values, **changes}.items() if v is not None}
+        return replace(self, codes=replace(self.codes, values=values))
+
+    def take(self, rows: np.ndarray) -> Track:
+        """The rows with these indices; -1 is a frame without codes."""
+        rows = np.asarray(rows, dtype=np.int64)
+
+        def pick(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else np.asarray(array)[np.maximum(rows, 0)]
+
+        codes = Codes(
+            {name: np.asarray(value)[np.maximum(rows, 0)] for name, value in self.values.items()},
+            self.codes.model,
+            np.where(rows >= 0, self.valid[np.maximum(rows, 0)], False),
+            pick(self.codes.K),
+        )
+        return replace(
+            self,
+            codes=codes,
+            names=tuple(self.names[max(k, 0)] for k in rows),
+            image_sizes=pick(self.image_sizes),
+            source=None,
+            world_from_codes=pick(self.world_from_codes),
+            weak=pick(self.weak),
+            crops=pick(self.crops),
+            extras={name: np.asarray(value)[np.maximum(rows, 0)] for name, value in self.extras.items()},
+        )
+
+
+def is_rotation(block: str) -> bool:
+    return block == "global_orient" or block.endswith(ROTATIONS)
+
+
+def filled(track: Track) -> Track:
+    """Rows that are not valid interpolated between their neighbours, or held at the ends; `source` says which.
+
+    Raises InputError when no row is valid.
+    """
+    valid = track.valid
+    if not valid.any():
+        raise InputError(f"{track.format}: not one of its {len(track)} frames has codes")
+    if valid.all():
+        return replace(track, source=track.source or ("fitted",) * len(track))
+    seen = torch.as_tensor(valid)
+    values = {name: _filled(name, rows, seen) for name, rows in track.values.items()}
+    known = np.flatnonzero(valid)
+    inside = (np.arange(len(track)) > known[0]) & (np.arange(len(track)) < known[-1])
+    source = tuple("fitted" if v else "interpolated" if i else "held" for v, i in zip(valid, inside, strict=True))
+    K = track.codes.K
+    return replace(
+        track,
+        codes=replace(track.codes, values=values, K=None if K is None else _nearest(K, valid)),
+        source=source,
+        weak=None if track.weak is None else _filled("weak", track.weak, seen),
+        crops=None if track.crops is None else _filled("crops", track.crops, seen),
+        world_from_codes=None if track.world_from_codes is None else _nearest(track.world_from_codes, valid),
+        extras={name: _nearest(rows, valid) for name, rows in track.extras.items()},
+    )
+
+
+def _filled(name: str, rows: np.ndarray, seen: torch.Tensor) -> np.ndarray:
+    value = torch.as_tensor(np.asarray(rows, dtype=np.float64))
+    if not is_rotation(name):
+        return fill_rows(value, seen).numpy()
+    matrices = roma.rotvec_to_rotmat(value.unflatten(1, (-1, 3)))
+    return roma.rotmat_to_rotvec(fill_rotations(matrices, seen)).flatten(1).numpy()
+
+
+def _nearest(rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    known = np.flatnonzero(valid)
+    after = np.searchsorted(known, np.arange(len(valid))).clip(0, len(known) - 1)
+    before = (after - 1).clip(0)
+    every = np.arange(len(valid))
+    closer = np.where(np.abs(known[before] - every) <= np.abs(known[after] - every), before, after)
+    return np.asarray(rows)[known[closer]]
+
+
+# ------------------------------------------------------------------ into the world
+
+
+def settled(track: Track, body: Body | None = None) -> Track:
+    """The same motion without `world_from_codes`: global_orient and transl in Keyfit's world.
+
+    With W = [R t], a point is W (G (v - j) + j + x): it turns about the root joint j by R G and moves by
+    R (j + x) + t - j. Where R is not the identity that needs `body` for j(betas); without one `transl` is left out.
+    """
+    W = track.world_from_codes
+    if W is None:
+        return track
+    rotation, shift = W[:, :3, :3], W[:, :3, 3]
+    turn = rotvec_to_rotmat(track.values.get("global_orient", np.zeros((len(track), 3))))
+    place = track.values.get("transl", np.zeros((len(track), 3)))
+    values: dict[str, np.ndarray | None] = {"global_orient": rotmat_to_rotvec(rotation @ turn), "transl": None}
+    if body is not None or np.allclose(rotation, np.eye(3), atol=1e-12):
+        joint = root_joint(track, body) if body is not None else np.zeros((len(track), 3))
+        values["transl"] = np.einsum("fij,fj->fi", rotation, joint + place) + shift - joint
+    return replace(track.with_values(values), world_from_codes=None)
+
+
+def unsettled(
+    track: Track, body: Body, codes_from_world: Float[np.ndarray, "4 4"]
+) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 3"]]:
+    """global_orient and transl of a settled track in another frame: for writers whose world is not Keyfit's."""
+    W = np.broadcast_to(codes_from_world, (len(track), 4, 4))
+    moved = settled(replace(track, world_from_codes=W), body)
+    return moved.values["global_orient"], moved.values["transl"]
+
+
+def root_joint(track: Track, body: Body) -> Float[np.ndarray, "frames 3"]:
+    """Where the root joint of the shaped, unposed body is, metres."""
+    neutral = body.neutral(len(track), 1)
+    changes = {}
+    for block in body.blocks:
+        if block.name in ("betas", "scale") and block.name in track.values:
+            rows = sized(track.values[block.name], block.size)
+            changes[block.name] = block.from_rows(rows)[:, None].to(neutral["transl"])
+    with torch.no_grad():
+        return body.pose(neutral.replace(changes)).joints[:, 0, 0].double().cpu().numpy()
+
+
+def placed(
+    track: Track, K: Float[np.ndarray, "frames 3 3"], front: Float[np.ndarray, " frames"] | None = None
+) -> Track:
+    """A weak-perspective track under the pinhole camera `K`: exact in the plane `front` metres before the model's
+    origin (None: 0), and everywhere as the focal length grows.
+
+    With sigma pixels per metre and the origin at pixel (a, b): that plane stands at the depth f / sigma, the origin at
+    x = (a - cx) / sigma, y = -(b - cy) / sigma.
+    """
+    if track.weak is None:
+        return track
+    scale, a, b = track.weak.T
+    fx, fy = K[:, 0, 0], K[:, 1, 1]
+    depth = fx / scale + (0.0 if front is None else front)
+    place = np.stack([(a - K[:, 0, 2]) / scale, -(b - K[:, 1, 2]) / scale * fx / fy, -depth], axis=1)
+    moved = track.with_values({"transl": place})
+    return replace(moved, codes=replace(moved.codes, K=np.array(K, dtype=np.float64)), weak=None)
+
+
+def sized(rows: Float[np.ndarray, "frames _"], columns: int) -> Float[np.ndarray, "frames _"]:
+    """Cut off, or filled up with zeros."""
+    kept = np.zeros((len(rows), columns), dtype=np.asarray(rows).dtype)
+    count = min(columns, np.shape(rows)[1])
+    kept[:, :count] = np.asarray(rows)[:, :count]
+    return kept
+
+
+def opencv(rotation: np.ndarray, shift: np.ndarray) -> Float[np.ndarray, "frames 4 4"]:
+    """`world_from_codes` of a body in OpenCV camera axes: x_camera = R x + t."""
+    motion = np.tile(np.eye(4), (len(shift), 1, 1))
+    motion[:, :3, :3] = rotation
+    motion[:, :3, 3] = shift
+    return WORLD_FROM_CAMERA @ motion
+
+
+def rotvec_to_rotmat(rows: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3 3"]:
+    return roma.rotvec_to_rotmat(torch.as_tensor(np.asarray(rows, dtype=np.float64))).numpy()
+
+
+def rotmat_to_rotvec(rows: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch 3"]:
+    """Rotations that are not quite orthonormal, as float32 files hold them, are made so."""
+    return roma.rotmat_to_rotvec(roma.special_procrustes(torch.as_tensor(np.asarray(rows, dtype=np.float64)))).numpy()
+
+
+def sixd_to_rotmat(rows: Float[np.ndarray, "*batch 6"]) -> Float[np.ndarray, "*batch 3 3"]:
+    """pytorch3d's form: the first two rows, made orthonormal one after the other (Zhou et al., CVPR 2019)."""
+    rows = np.asarray(rows, dtype=np.float64)
+    first = rows[..., :3] / np.linalg.norm(rows[..., :3], axis=-1, keepdims=True)
+    second = rows[..., 3:] - (first * rows[..., 3:]).sum(axis=-1, keepdims=True) * first
+    second = second / np.linalg.norm(second, axis=-1, keepdims=True)
+    return np.stack([first, second, np.cross(first, second)], axis=-2)

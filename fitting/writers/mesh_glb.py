@@ -1,0 +1,45 @@
+"""meshes/<frame>/<person>.glb: the mesh in the world frame (y up, as in glTF), metres, in the model's colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fitting.types import Body, Solution
+from fitting.writers.atomic import write_bytes
+from fitting.writers.facts import frames_with_body
+
+
+def write(solution: Solution, folder: Path) -> list[Path]:
+    """One file for every frame that has a body. Raises OutputError."""
+    person = solution.observations.person
+    return [
+        write_bytes(folder / "meshes" / frame / f"{person}.glb", glb_bytes(solution.body, solution.vertices(k)))
+        for k, frame in frames_with_body(solution)
+    ]
+
+
+def glb_bytes(
+    body: Body, vertices: Float[np.ndarray, "vertices 3"], texture: UInt8[np.ndarray, "size size 3"] | None = None
+) -> bytes:
+    """glTF 2.0, binary: with a texture where one is given, else with the model's colours at the vertices."""
+    from PIL import Image
+    from trimesh import Trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    faces = np.asarray(body.faces)
+    if texture is None or body.uv is None or body.uv_faces is None:
+        colours = (
+            None if body.colours is None else np.clip(255 * np.asarray(body.colours) + 0.5, 0, 255).astype(np.uint8)
+        )
+        return bytes(Trimesh(vertices, faces, vertex_colors=colours, process=False).export(file_type="glb"))
+    # glTF has one index for place and texture coordinates: a vertex on a seam is there once per side.
+    pairs = np.stack([faces.ravel(), np.asarray(body.uv_faces).ravel()], axis=-1)
+    both, index = np.unique(pairs, axis=0, return_inverse=True)
+    material = PBRMaterial(baseColorTexture=Image.fromarray(texture), metallicFactor=0.0, roughnessFactor=1.0)
+    visual = TextureVisuals(uv=np.asarray(body.uv)[both[:, 1]], material=material)
+    mesh = Trimesh(vertices[both[:, 0]], index.reshape(-1, 3), visual=visual, process=False)
+    return bytes(mesh.export(file_type="glb"))

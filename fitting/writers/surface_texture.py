@@ -1,0 +1,124 @@
+"""texture/<person>.png, .obj, .mtl, .glb: a person at rest in the colours that the pictures show.
+
+One texture per person and clip; photos are unrelated, each has its own: texture/<frame>/<person>.png. The light of the
+pictures is in the colours. What the mesh has no shape for (hair, clothes, the background past its outline) is painted
+on the skin where the pictures show it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fitting.render import Camera
+from fitting.render.fill import complete
+from fitting.render.mesh import CLAY
+from fitting.render.texture import Texels, gather, robust_mean, texels_on
+from fitting.types import Body, Observations, OutputError, Parameters, Solution
+from fitting.writers.atomic import write_bytes, write_text
+from fitting.writers.mesh_glb import glb_bytes
+from fitting.writers.mesh_obj import format_faces, format_vertices
+from fitting.writers.options import PictureOptions
+from fitting.writers.png import write_png
+from fitting.writers.posed import Picture, ordered_map, pictures_of, posed_mesh, vertex_count
+
+HEADER = """# Keyfit: model {model}, person {person}, at rest, with the identity that was fitted
+# Metres. y up, the person looks along z.
+mtllib {person}.mtl
+usemtl skin
+"""
+MATERIAL = """newmtl skin
+Ka 1.0 1.0 1.0
+Kd 1.0 1.0 1.0
+Ks 0.0 0.0 0.0
+map_Kd {person}.png
+"""
+
+
+def require(body: Body, observations: Observations) -> None:
+    """Raises OutputError where there is nothing to take colours from or to put them on."""
+    if body.uv is None:
+        raise OutputError(
+            f"texture: {body.name} has no texture coordinates: name an obj that has them with --body.uv, or leave "
+            "texture out of --outputs"
+        )
+    if observations.pictures is None:
+        raise OutputError(
+            "texture: the input has landmarks but no pictures: name them with --read.pictures, or leave texture out "
+            "of --outputs"
+        )
+
+
+def write(solutions: Sequence[Solution], folder: Path, options: PictureOptions) -> list[Path]:
+    """Four files for every person, of photos for every person of every photo. Raises OutputError."""
+    written = []
+    for solution in solutions:
+        require(solution.body, solution.observations)
+        texels = texels_on(np.asarray(solution.body.uv), np.asarray(solution.body.uv_faces), options.texture)
+        for name, frames in groups(solution, options.texture_frames):
+            picture = paint(solution, frames, texels)
+            written += write_person(solution, frames[0], picture, folder / "texture" / name)
+    return written
+
+
+def groups(solution: Solution, most: int) -> Iterator[tuple[str, list[int]]]:
+    """Frames that give one texture together, and the folder it goes to."""
+    fitted = [k for k in range(len(solution)) if solution.source[k] == "fitted" and k not in solution.suspicious]
+    if not solution.observations.is_clip:
+        yield from ((solution.observations.names[k], [k]) for k in fitted)
+    elif fitted:
+        chosen = np.unique(np.linspace(0, len(fitted) - 1, min(most, len(fitted))).round().astype(int))
+        yield "", [fitted[k] for k in chosen]
+
+
+def paint(solution: Solution, frames: Sequence[int], texels: Texels) -> UInt8[np.ndarray, "size size 3"]:
+    """The texture that some frames give."""
+    sizes = solution.observations.image_sizes
+    chosen = set(frames)
+
+    def one(job: tuple[int, Picture]) -> tuple[np.ndarray, np.ndarray]:
+        k, image = job
+        camera = Camera(solution.K[k], (int(sizes[k, 0]), int(sizes[k, 1])))
+        mesh = posed_mesh(solution, k)
+        if mesh is None:
+            return np.zeros((len(texels.index), 3), np.uint8), np.zeros(len(texels.index), np.float32)
+        return gather(mesh, camera, image, texels)
+
+    images = zip(range(len(solution)), pictures_of([solution]))  # noqa: B905 - pictures_of never ends
+    jobs = ((k, image) for k, image in images if k in chosen and image is not None)
+    found = list(ordered_map(one, jobs))
+    if not found:
+        return np.full((texels.size, texels.size, 3), 128, dtype=np.uint8)
+    weights = np.stack([weight for _, weight in found])
+    colours = robust_mean(np.stack([colour for colour, _ in found]), weights)
+    own = own_colours(solution.body, vertex_count(solution))
+    picture = complete(colours, weights.sum(axis=0), texels, np.asarray(solution.body.faces), own)
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+
+
+def own_colours(body: Body, count: int) -> Float[np.ndarray, "vertices 3"]:
+    """The model's own colours, 0..255."""
+    return 255.0 * np.asarray(np.broadcast_to(CLAY, (count, 3)) if body.colours is None else body.colours)
+
+
+def write_person(solution: Solution, k: int, picture: np.ndarray, folder: Path) -> list[Path]:
+    person, body = solution.observations.person, solution.body
+    vertices = at_rest(solution, k)
+    text = HEADER.format(model=body.name, person=person) + format_vertices(vertices) + format_faces(body)
+    return [
+        write_png(folder / f"{person}.png", picture),
+        write_text(folder / f"{person}.mtl", MATERIAL.format(person=person)),
+        write_text(folder / f"{person}.obj", text),
+        write_bytes(folder / f"{person}.glb", glb_bytes(body, vertices, picture)),
+    ]
+
+
+def at_rest(solution: Solution, k: int) -> Float[np.ndarray, "vertices 3"]:
+    """The body in its rest pose with the identity of frame `k`."""
+    own, neutral = solution.frame(k), solution.body.neutral(1, 1)
+    shared = {b.name: own[b.name] for b in solution.body.blocks if b.shared and b.kind == "vector" and b.name in own}
+    posed = solution.body.pose(Parameters({**neutral, **shared}))
+    return posed.points[0, 0].double().cpu().numpy()
