@@ -149,23 +149,34 @@ def add_elementwise(collected: Ties | Frames, term: Term, scene: Scene, weights:
             collected.add_joints(name, steps.mT @ (part.unflatten(-1, (-1, 3, 1)) * steps))
         elif name in collected.local or name in collected.shared:
             collected.add_diagonal(name, part)
+        elif (code := scene.body.moving(name)) in collected.local:
+            assert isinstance(collected, Frames), "a code of a single frame"
+            rows = by_step(scene, name, torch.diag_embed(part.sqrt()))
+            place = collected.local[code]
+            collected.own[..., place, place] += rows.mT @ rows
+
+
+def by_step(scene: Scene, name: str, jacobian: Tensor) -> Float[Tensor, "problems frames rows steps"]:
+    """A derivative by a block's coordinates as one by steps of what moves: of its joints, or of the code behind it."""
+    if scene.parameters[name].ndim == 5:
+        steps = inverse_left_jacobian(scene.coordinates[name].unflatten(-1, (-1, 3)))
+        jacobian = torch.einsum("pfrja,pfjab->pfrjb", jacobian.unflatten(-1, (-1, 3)), steps).flatten(3)
+    return scene.body.chain(scene.parameters, {name: jacobian})[scene.body.moving(name)]
 
 
 def add_dense(frames: Frames, term: Term, scene: Scene, weights: Tensor) -> None:
     """Residuals that mix a few coordinates of a frame."""
-    names = [name for name in term.reads if name in frames.local and name in scene.coordinates]
+    codes = {name: scene.body.moving(name) for name in term.reads if name in scene.coordinates}
+    names = [name for name, code in codes.items() if code in frames.local]
     if not names:
         return
     by_coordinate = term.jacobian(scene) or {name: forward_jacobian(term, scene, name) for name in names}
     columns = []
     places: list[int] = []
     for name in names:
-        jacobian = by_coordinate[name]
-        if scene.parameters[name].ndim == 5:
-            steps = inverse_left_jacobian(scene.coordinates[name].unflatten(-1, (-1, 3)))
-            jacobian = torch.einsum("pfrja,pfjab->pfrjb", jacobian.unflatten(-1, (-1, 3)), steps).flatten(3)
-        columns.append(jacobian)
-        places.extend(range(frames.local[name].start, frames.local[name].stop))
+        columns.append(by_step(scene, name, by_coordinate[name]))
+        place = frames.local[codes[name]]
+        places.extend(range(place.start, place.stop))
     J = torch.cat(columns, dim=-1)
     dims = J.shape[2] // weights.shape[2]
     gram = J.mT @ (J * weights.repeat_interleave(dims, dim=-1)[..., None])

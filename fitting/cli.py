@@ -57,8 +57,10 @@ def run(words: list[str]) -> int:
     path = Path(recipe)
     if not path.is_file() and (places.recipes() / path.name).is_file() and len(path.parts) <= 2:
         path = places.recipes() / path.name
-    config = FitConfig.load(path, overrides)
+    config, notes = FitConfig.load_with_notes(path, overrides)
     screen = Screen(quiet=config.quiet)
+    for note in notes:
+        screen.note(note)
     began = time.perf_counter()
     try:
         solutions = pipeline.fit(config, screen)
@@ -75,9 +77,9 @@ def run_convert(words: list[str]) -> int:
     from fitting.convert import ConvertConfig, convert
 
     places, pairs = split_pairs(words[1:], most_places=2)
-    tree: dict[str, Any] = {key: parse_value(key, value) for key, value in pairs}
+    tree: dict[str, Any] = {key: value if key in TEXTS else parse_value(key, value) for key, value in pairs}
     tree |= dict(zip(("input", "output"), places, strict=False))
-    config = parse(ConvertConfig, {**tree, **{k: str(tree[k]) for k in TEXTS if k in tree}}, "convert")
+    config = parse(ConvertConfig, tree, "convert")
     screen = Screen(quiet=config.quiet)
     convert(config, screen)
     if not config.quiet:

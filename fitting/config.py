@@ -10,6 +10,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fitting.smplifyx_keys import understands
+from fitting.smplifyx_yaml import OPTIONS, is_smplifyx, translate
 from fitting.terms import Terms
 from fitting.types import ConfigError
 
@@ -21,6 +23,8 @@ ALIASES = {
     "jaw": ("jaw_pose",),
     "neck": ("neck_pose",),
     "eyes": ("leye_pose", "reye_pose"),
+    "pose": ("body_pose",),
+    "hands": ("left_hand_pose", "right_hand_pose"),
     "size": ("scale",),
     "offsets": ("keypoint_offsets",),
 }
@@ -41,6 +45,14 @@ class BodyConfig(Record):
     embedding: Path | None = Field(
         default=None, description="landmark embedding file or folder; default: beside the model"
     )
+    hand_pca: int | None = Field(
+        default=None, ge=1, description="components that move each hand; null: joint by joint"
+    )
+    flat_hand_mean: bool = Field(default=False, description="hands at zero are flat instead of half open")
+    vposer: Path | None = Field(
+        default=None, description="VPoser's checkpoint folder, version 1 or 2: its code moves the body's joints"
+    )
+    gmm: Path | None = Field(default=None, description="SMPLify's mixture of poses, gmm_08.pkl")
 
 
 class CameraConfig(Record):
@@ -172,17 +184,23 @@ class FitConfig(Record):
 
     @staticmethod
     def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> FitConfig:
-        """Reads a recipe and applies `(key, value)` pairs; keys may be dotted, values are YAML.
+        """Reads a recipe, or SMPLify-X's configuration, and applies `(key, value)` pairs; keys may be dotted, values
+        are YAML.
 
         Raises ConfigError for a file that is not there or not YAML, an unknown key or a value of the wrong kind.
         """
-        tree = read_yaml(path)
-        for key, text in overrides:
-            put(tree, key, parse_value(key, text))
+        return FitConfig.load_with_notes(path, overrides)[0]
+
+    @staticmethod
+    def load_with_notes(
+        path: Path, overrides: Sequence[tuple[str, str]] = ()
+    ) -> tuple[FitConfig, tuple[str, ...]]:
+        """`load`, and a line for every key of another program's configuration that has no counterpart here."""
+        tree, notes = read_tree(path, overrides)
         config: FitConfig = parse(FitConfig, tree, str(path))
         for stage in (*config.stages, *(config.search.stages if config.search else ())):
             config.stage_terms(stage)  # a misspelt term is refused now, not after detection and earlier stages
-        return config
+        return config, notes
 
     def stage_terms(self, stage: StageConfig) -> Terms:
         """The terms of a stage: the recipe's with the stage's changes; a term set to null is off."""
@@ -196,6 +214,19 @@ class FitConfig(Record):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def read_tree(path: Path, overrides: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What a file and the pairs say together, and notes on what was left out."""
+    tree = read_yaml(path)
+    notes: tuple[str, ...] = ()
+    if is_smplifyx(tree):
+        theirs = {key: parse_value(key, text) for key, text in overrides if understands(key)}
+        tree, notes = translate({**tree, **theirs})
+        overrides = [pair for pair in overrides if not understands(pair[0])]
+    for key, text in overrides:
+        put(tree, OPTIONS.get(key, key), parse_value(OPTIONS.get(key, key), text))
+    return tree, notes
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ from fitting.transfer import transfer
 from fitting.types import Body, ConfigError, InputError, ModelError
 
 LATER_PERSON = "person_{}"
+FILES = ("params",)  # every person has files of his own names
 
 
 class ConvertConfig(Record):
@@ -42,6 +43,7 @@ class ConvertConfig(Record):
     quiet: bool = Field(default=False, description="no list of files")
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Told of files and of what a user should know."""
 
@@ -138,6 +140,8 @@ def folder_of(config: ConvertConfig, track: Track) -> Path:
     if config.to == "flame_params":
         return emoca_destination(config.output or parent_of(config.input), config.flame_out_dir)
     folder = config.output or parent_of(config.input) / config.to
+    if config.to in FILES:
+        return folder
     return folder if track.person == "000" else folder / LATER_PERSON.format(track.person)
 
 

@@ -14,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, unit_vector
+from fitting.motion import Motion
 from fitting.pixels import add_rows, differentiate_pixels
 from fitting.problem import WINDOW, Problem, width
 from fitting.solvers import Arrow, Blocks
-from fitting.terms import Residuals, Term, robust_slope
+from fitting.terms import JointAcceleration, Residuals, Term, robust_slope
 
 __all__ = ["LeastSquares", "clip_curvature", "frame_curvature", "item_weights", "unit_vector"]
 
@@ -39,10 +40,13 @@ class LeastSquares:
         with torch.no_grad():
             moved = replace(chosen, base=chosen.retract(x))
             ties = clip_curvature(moved)
+            motion = clip_motion(moved, own)
 
         def blocks(window: slice) -> Blocks:
             with torch.no_grad():
                 found = frame_curvature(moved.during(window)).at_steps(own[:, window])
+                if motion is not None:
+                    found.own.add_(motion.own(window))
             found.own.diagonal(dim1=-2, dim2=-1).add_(ties.own[:, window])
             return found
 
@@ -55,6 +59,7 @@ class LeastSquares:
             second=ties.second,
             corner=ties.corner,
             blocks=blocks,
+            ties=None if motion is None else motion.ties,
         )
 
 
@@ -68,9 +73,20 @@ def clip_curvature(problem: Problem) -> Ties:
         weights = item_weights(term, residuals)
         if term.structure == "stencil":
             add_stencil(ties, term, scene, weights)
-        else:
+        elif term.structure != "motion":
             add_elementwise(ties, term, scene, weights)
     return ties.in_natural_steps()
+
+
+def clip_motion(problem: Problem, x: Float[Tensor, "problems frames n"]) -> Motion | None:
+    """What the motion of joints ties; None where no term looks at it."""
+    term = next((term for term in problem.clip_terms.values() if isinstance(term, JointAcceleration)), None)
+    scene = problem.scene(problem.base)
+    residuals = None if term is None else term.residuals(scene)
+    if term is None or residuals is None:
+        return None
+    weights = item_weights(term, residuals) * term.rate(scene)[..., None].square()
+    return Motion(problem, x, weights)
 
 
 def frame_curvature(problem: Problem) -> Frames:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fitting.terms import Evidence
 from fitting.types import Body, Embedding, InputError, Observations, Parameters
 
+FRAMES_AT_ONCE = 256  # whose bodies are in memory together
 CUT_DISTANCE, CUT_FACTOR = 0.5, 10.0  # yard-sticks; times the usual step
 
 
@@ -97,7 +98,7 @@ def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] | None = fro
     `cuts` are frames that do not continue the one before; None: they are looked for.
     """
     frames = len(case.observations)
-    depth = -case.restricted.pose(start).points[..., 2].mean(dim=2)
+    depth = mean_depth(case.restricted, start, frames)
     focal = (case.K[:, 0, 0] * torch.exp(start["focal"])[0, :, 0]) if "focal" in start else case.K[:, 0, 0]
     subject_px = (focal * case.yard_stick / depth.clamp(min=1e-3)).expand(1, frames)
     if cuts is None:
@@ -113,7 +114,18 @@ def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] | None = fro
         subject_px=subject_px,
         seen=case.seen[None],
         linked=linked.reshape(1, max(frames - 1, 0)).to(case.keypoints.device),
+        fps=case.observations.fps or Evidence.fps,
+        picture_px=torch.as_tensor(case.observations.image_sizes[None, :, 1]).to(case.keypoints),
     )
+
+
+def mean_depth(body: Body, parameters: Parameters, frames: int) -> Float[Tensor, "1 frames"]:
+    """Metres from the camera to the keypoints, window by window."""
+    parts = []
+    for first in range(0, frames, FRAMES_AT_ONCE):
+        posed = body.pose(parameters.at(slice(first, min(first + FRAMES_AT_ONCE, frames))))
+        parts.append(-posed.points[..., 2].mean(dim=2))
+    return torch.cat(parts, dim=1)
 
 
 def find_cuts(case: Case, subject_px: Float[Tensor, " frames"]) -> frozenset[int]:
@@ -133,11 +145,9 @@ def find_cuts(case: Case, subject_px: Float[Tensor, " frames"]) -> frozenset[int
 
 def apart(evidence: Evidence) -> Evidence:
     """The frames of one problem as problems of one frame each."""
+    turned = {name: getattr(evidence, name).transpose(0, 1) for name in evidence.per_frame()}
     return replace(
         evidence,
-        keypoints=evidence.keypoints.transpose(0, 1),
-        confidence=evidence.confidence.transpose(0, 1),
-        subject_px=evidence.subject_px.transpose(0, 1),
-        seen=evidence.seen.transpose(0, 1),
+        **turned,
         linked=evidence.linked[:, :0].expand(evidence.seen.shape[1], 0),
     )

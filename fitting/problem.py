@@ -64,22 +64,15 @@ class Problem:
 
     def select(self, rows: Tensor) -> Problem:
         """Some of the problems, by number."""
-        evidence = replace(
-            self.evidence,
-            **{
-                name: getattr(self.evidence, name)[rows]
-                for name in ("keypoints", "confidence", "subject_px", "seen", "linked")
-            },
-        )
+        kept = {name: getattr(self.evidence, name)[rows] for name in (*self.evidence.per_frame(), "linked")}
+        evidence = replace(self.evidence, **kept)
         return replace(
             self, evidence=evidence, K=self.K[rows], start=pick(self.start, rows), base=pick(self.base, rows)
         )
 
     def at(self, frames: Tensor) -> Problem:
         """The same problems with some of their frames only, by number; these no longer follow each other in time."""
-        kept = {
-            name: getattr(self.evidence, name)[:, frames] for name in ("keypoints", "confidence", "subject_px", "seen")
-        }
+        kept = {name: getattr(self.evidence, name)[:, frames] for name in self.evidence.per_frame()}
         unlinked = self.evidence.seen.new_zeros(self.count, max(len(frames) - 1, 0))
         evidence = replace(self.evidence, **kept, linked=unlinked)
         return replace(
@@ -112,7 +105,8 @@ class Problem:
             camera = world_to_camera(self.points(posed, parameters))
             return posed, camera_to_pixels(camera, self.camera(parameters))
 
-        return Scene(self.body, self.yard_stick, parameters, self.start, self.evidence, take_picture)
+        full = self.body.full(parameters)
+        return Scene(self.body, self.yard_stick, full, self.start, self.evidence, take_picture)
 
     def points(self, posed: Posed, parameters: Parameters) -> Float[Tensor, "problems frames points 3"]:
         """Keypoints in the world, each moved by its offset along the head's x and y axes where there are offsets."""
@@ -128,6 +122,15 @@ class Problem:
 
     def costs(self, parameters: Parameters) -> dict[str, Float[Tensor, "problems frames"]]:
         """Cost of every term in every frame, in float64; what is shared by all frames is divided among them."""
+        if self.frames <= WINDOW or len(self.clip_terms) == len(self.terms):
+            return self._costs(parameters)
+        parts = [self.during(window)._costs(parameters.at(window)) for window in self.windows()]
+        found = {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+        found |= self.only(self.clip_terms)._costs(parameters)
+        return {name: found[name] for name in self.terms if name in found}
+
+    def _costs(self, parameters: Parameters) -> dict[str, Float[Tensor, "problems frames"]]:
+        """`costs` with all frames in memory at once."""
         scene = self.scene(parameters)
         found = {}
         for name, term in self.terms.items():
@@ -163,7 +166,7 @@ class Problem:
 
     def is_clip_wide(self, term: Term) -> bool:
         read = [self.base[name] for name in term.reads if name in self.base]
-        return term.structure == "stencil" or (len(read) > 0 and all(value.shape[1] == 1 for value in read))
+        return term.structure in ("stencil", "motion") or (len(read) > 0 and all(value.shape[1] == 1 for value in read))
 
     def only(self, terms: Mapping[str, Term]) -> Problem:
         return replace(self, terms=terms)

@@ -22,6 +22,7 @@ NAME = "sample:talking_head"
 FPS = 25.0
 SIZE = (512, 512)
 DEPTH = 0.75  # metres
+FRAMES_AT_ONCE = 256  # whose bodies are in memory together
 FOCAL = 1.6 * max(SIZE)  # pixels
 BACKGROUND = (0.32, 0.36, 0.40)
 
@@ -54,20 +55,12 @@ def talking_head(body: Body, recipe: TalkingHead = TalkingHead()) -> Observation
     rng = np.random.default_rng(recipe.seed)
     truth = true_parameters(body, recipe.frames, rng)
     K = np.tile(intrinsics(FOCAL, SIZE), (recipe.frames, 1, 1))
-    embedding = body.embeddings[recipe.layout]
-    points = embedded_points(embedding)
-    pixels = project(body.restrict(embedding), truth, K)
-    eyes = body.yard_sticks[recipe.layout] * FOCAL / DEPTH
-    pixels = pixels + rng.normal(0, recipe.noise_px, pixels.shape)
-    pixels = pixels + rng.normal(0, recipe.bias_percent / 100 * eyes, pixels.shape[1:])
-    keypoints = np.zeros((recipe.frames, len(embedding.layout), 2))
-    confidence = np.zeros(keypoints.shape[:2])
-    keypoints[:, points], confidence[:, points] = pixels, 1.0
+    keypoints, confidence = look(body, truth, K, recipe, rng)
     names = tuple(f"{k:06d}" for k in range(recipe.frames))
     valid = np.ones(recipe.frames, dtype=bool)
     return Observations(
         person="000",
-        layout=embedding.layout,
+        layout=body.embeddings[recipe.layout].layout,
         keypoints=keypoints,
         confidence=confidence,
         names=names,
@@ -79,6 +72,26 @@ def talking_head(body: Body, recipe: TalkingHead = TalkingHead()) -> Observation
         start=Codes(disturb(body, truth, rng), body.name, valid, K),
         truth=Codes(truth.rows(), body.name, valid, K),
     )
+
+
+def look(
+    body: Body, truth: Parameters, K: Float[np.ndarray, "frames 3 3"], recipe: TalkingHead, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "frames points 2"], Float[np.ndarray, "frames points"]]:
+    """What a detector would say, window by window: nothing of a long clip is made twice."""
+    embedding = body.embeddings[recipe.layout]
+    restricted, points = body.restrict(embedding), embedded_points(embedding)
+    keypoints = np.zeros((recipe.frames, len(embedding.layout), 2), dtype=np.float32)
+    confidence = np.zeros(keypoints.shape[:2], dtype=np.float32)
+    windows = [slice(k, min(k + FRAMES_AT_ONCE, recipe.frames)) for k in range(0, recipe.frames, FRAMES_AT_ONCE)]
+    for window in windows:
+        pixels = project(restricted, truth.at(window), K[window])
+        keypoints[window, points] = pixels + rng.normal(0, recipe.noise_px, pixels.shape)
+    eyes = body.yard_sticks[recipe.layout] * FOCAL / DEPTH
+    bias = rng.normal(0, recipe.bias_percent / 100 * eyes, (len(points), 2))
+    for window in windows:
+        keypoints[window, points] += bias
+    confidence[:, points] = 1.0
+    return keypoints, confidence
 
 
 def true_parameters(body: Body, frames: int, rng: np.random.Generator) -> Parameters:

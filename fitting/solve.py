@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fitting.ambiguity import ambiguities
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, as_evidence
@@ -17,7 +18,7 @@ from fitting.problem import Problem, pick
 from fitting.solvers import SOLVERS, Minimum, SolverOptions
 from fitting.summary import summarise
 from fitting.terms import Terms
-from fitting.types import Block, ConfigError, Parameters, Solution, Stop
+from fitting.types import Block, Body, ConfigError, Parameters, Solution, Stop
 from fitting.uncertainty import error_bars
 
 LONGEST_WITH_ERROR_BARS = 1000  # frames of one clip: with landmark offsets they cost some milliseconds a frame
@@ -45,7 +46,7 @@ def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress =
         yard_stick=case.yard_stick,
         evidence=evidence,
         K=case.K[None] if together else case.K[:, None],
-        terms=config.stage_terms(last).named(),
+        terms=config.stage_terms(last).settled(evidence).named(),
         start=start,
         base=start,
         free=(),
@@ -63,9 +64,10 @@ def with_error_bars(
     solution: Solution, problem: Problem, fitted: Tensor, result: Parameters, config: FitConfig
 ) -> Solution:
     """Standard deviations of all that any stage has fitted; NaN in frames that were not fitted."""
-    names = dict.fromkeys(name for stage in config.stages for name in stage.blocks() if name in result)
+    moving = [(stage, moving_blocks(stage, problem.body)) for stage in config.stages]
+    names = dict.fromkeys(name for _, block_names in moving for name in block_names if name in result)
     blocks = known_blocks(problem)
-    sharing = [stage for stage in config.stages if any(blocks[name].shared for name in stage.blocks() if name in names)]
+    sharing = [stage for stage, found in moving if any(blocks[name].shared for name in found if name in names)]
     chosen = keyframes(problem, sharing[-1].keyframes) if sharing else None
     found = error_bars(problem, result, tuple(blocks[name] for name in names), chosen)
     frames = len(solution)
@@ -77,11 +79,16 @@ def with_error_bars(
         whole[~solution.valid] = np.nan
         return whole
 
-    return replace(
+    where = {int(k): row for row, k in enumerate(rows) if solution.valid[k]}
+    belief = replace(found.posterior, rows=where)
+    solution = replace(
         solution,
         sd={name: spread(values, values.shape[1], slice(None)) for name, values in found.blocks.items()},
         projected_sd=spread(found.keypoints, len(solution.observations.layout), problem.evidence.points.cpu().numpy()),
+        betas_covariance=found.betas_covariance,
+        belief=belief,
     )
+    return replace(solution, ambiguities=ambiguities(belief, solution))
 
 
 def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple[Parameters, Tensor, list[Stop]]:
@@ -93,7 +100,7 @@ def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple
         chunk = problem.select(torch.arange(first, min(first + config.chunk, count), device=problem.K.device))
         total = torch.zeros(chunk.count, dtype=torch.long, device=problem.K.device)
         for number, stage in enumerate(config.stages):
-            chunk = prepare(chunk, stage, config.stage_terms(stage))
+            chunk = prepare(chunk, stage, config.stage_terms(stage).settled(chunk.evidence))
             chunk, minimum = run_stage(chunk, stage)
             total += minimum.iterations
             done = first + chunk.count * (number + 1) / len(config.stages)
@@ -127,7 +134,7 @@ def keyframes(problem: Problem, count: int | None) -> Tensor | None:
 def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
     """A stage's problem: its terms, its free blocks, and the nuisance blocks it brings."""
     blocks = known_blocks(problem)
-    names = stage.blocks()
+    names = moving_blocks(stage, problem.body)
     unknown = [name for name in names if name not in blocks]
     if unknown:
         raise ConfigError(
@@ -143,6 +150,11 @@ def prepare(problem: Problem, stage: StageConfig, terms: Terms) -> Problem:
     return replace(problem, terms=terms.named(), base=base.replace(missing), free=tuple(blocks[name] for name in names))
 
 
+def moving_blocks(stage: StageConfig, body: Body) -> tuple[str, ...]:
+    """Names of a stage's free blocks; a code instead of what is decoded from it."""
+    return tuple(dict.fromkeys(body.moving(name) for name in stage.blocks()))
+
+
 def check_names(terms: Terms, blocks: set[str], problem: Problem) -> None:
     """Terms that go by block or by group of keypoints name those that exist: a misspelt one would do nothing.
 
@@ -152,7 +164,8 @@ def check_names(terms: Terms, blocks: set[str], problem: Problem) -> None:
     known_names = {"blocks": blocks, "groups": set(layout.groups), "parts": set(layout.distances)}
     for name, term in terms.named().items():
         for field, known in known_names.items():
-            unknown = [key for key in getattr(term, field, {}) if key not in known]
+            meant = {key: problem.body.moving(key) if field == "blocks" else key for key in getattr(term, field, {})}
+            unknown = [key for key, found in meant.items() if found not in known]
             if unknown:
                 raise ConfigError(f"terms.{name}.{field}: no {unknown[0]!r}; there are {', '.join(sorted(known))}")
 

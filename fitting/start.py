@@ -62,7 +62,7 @@ def guess(case: Case, facing: float | None = None) -> Parameters:
     if not seen.any():
         raise InputError(TOO_FEW)
     neutral = hanging_arms(body, body.neutral(1, len(observations)))
-    posed = body.pose(neutral)
+    posed = body.pose(neutral.at(slice(0, 1)))
     points, pivot = posed.points[0, 0].double(), posed.joints[0, 0, 0].double()
     evidence = (case.keypoints.double(), start_weights(case).double(), case.K.double())
     if facing is None:

@@ -357,6 +357,13 @@ class Body(Protocol):
 
     def restrict(self, embedding: Embedding) -> Body: ...
 
+    @property
+    def bones(self) -> Body: ...  # the same body with its joints as points
+
+    def moving(self, name: str) -> str:
+        """The block that moves where this one is meant: the vector that a decoded one is decoded from."""
+        ...
+
     def full(self, parameters: Parameters) -> Parameters:
         """With the rotation blocks that stand behind decoded vectors (hand components, a pose prior's code)."""
         ...
@@ -378,6 +385,7 @@ class PointCovariance(NamedTuple):
     pixels: Float[np.ndarray, "points 2 2"]
 
 
+@runtime_checkable
 class PointBelief(Protocol):
     """What was kept so that the covariance of any point can be had: `fitting/posterior.py`."""
 

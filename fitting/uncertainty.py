@@ -63,7 +63,7 @@ def error_bars(
     found = [estimate(problem.select(chunk), keyframes) for chunk in chunks]
     shared, shift = (torch.cat([getattr(part, name) for part in found]) for name in ("shared", "shift"))
     rows = {k: k for k in range(problem.count * problem.frames)}
-    return summary(Posterior(problem, shared, shift, rows), found)
+    return summary(Posterior(without_walls(problem), shared, shift, rows), found)
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,30 @@ class Estimate:
 
 
 def estimate(problem: Problem, keyframes: Tensor | None) -> Estimate:
+    seen = without_walls(problem)
     if keyframes is None or not problem.shared:
-        arrow = arrow_of(problem)
-        covariance = Covariance(arrow)
+        covariance = Covariance(arrow_of(seen))
         shared = covariance.shared()
-        found = gather(problem, covariance, shared)
-        shift = solved(arrow, -found.slope)
-    else:
-        shared, common = of_keyframes(problem.at(keyframes))
-        found = gather(problem, Covariance(arrow_of(problem)), shared, common)
-        alone = arrow_of(replace(problem, free=tuple(block for block in problem.free if not block.shared)))
-        own = solved(alone, -found.slope[:, : problem.frames * width(problem.local)])
-        shift = torch.cat([own + found.follow.flatten(1), common], dim=1)
-    return Estimate(found.variance, found.pixels, shared, shift)
+        found = gather(seen, covariance, shared)
+        return Estimate(found.variance, found.pixels, shared, shift_of(problem))
+    few = problem.at(keyframes)
+    shared = Covariance(arrow_of(without_walls(few))).shared()
+    common = shift_of(few)[:, few.frames * width(few.local) :]
+    found = gather(seen, Covariance(arrow_of(seen)), shared, common)
+    alone = arrow_of(replace(seen, free=tuple(block for block in problem.free if not block.shared)))
+    own = solved(alone, -found.slope[:, : problem.frames * width(problem.local)])
+    return Estimate(found.variance, found.pixels, shared, torch.cat([own + found.follow.flatten(1), common], dim=1))
 
 
-def of_keyframes(few: Problem) -> tuple[Float[Tensor, "problems m m"], Float[Tensor, "problems m"]]:
-    """Covariance and shift of what frames share, from those that were asked for it."""
-    arrow = arrow_of(few)
+def without_walls(problem: Problem) -> Problem:
+    return replace(problem, terms={name: term for name, term in problem.terms.items() if term.in_error_bars})
+
+
+def shift_of(problem: Problem) -> Float[Tensor, "problems unknowns"]:
+    """From the peak to the mean. Here walls count: an action that rests against its limit takes no room."""
+    arrow = arrow_of(problem)
     covariance = Covariance(arrow)
-    shared = covariance.shared()
-    shift = solved(arrow, -gather(few, covariance, shared).slope)
-    return shared, shift[:, few.frames * width(few.local) :]
+    return solved(arrow, -gather(problem, covariance, covariance.shared()).slope)
 
 
 def solved(arrow: Arrow, right: Tensor) -> Tensor:
@@ -106,16 +108,16 @@ def solved(arrow: Arrow, right: Tensor) -> Tensor:
 
 
 def in_float64(problem: Problem, parameters: Parameters, free: tuple[Block, ...]) -> Problem:
-    """What is nearly undetermined would drown in float32's rounding."""
+    """What is nearly undetermined would drown in float32's rounding. Without the terms that count pixels again."""
     like = problem.K.new_zeros((), dtype=torch.float64)
-    named = ("keypoints", "confidence", "subject_px")
+    named = [name for name in problem.evidence.per_frame() if name != "seen"]
     evidence = replace(problem.evidence, **{name: getattr(problem.evidence, name).to(like) for name in named})
     return replace(
         problem,
         body=problem.body.to(like),
         evidence=evidence,
         K=problem.K.to(like),
-        terms={name: term for name, term in problem.terms.items() if term.in_error_bars},
+        terms={n: term for n, term in problem.terms.items() if term.in_error_bars or term.structure != "pixels"},
         start=problem.start.to(like),
         base=parameters.to(like),
         free=free,

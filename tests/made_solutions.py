@@ -53,6 +53,9 @@ class FakeBody(Body):
             self.uv = np.random.default_rng(1).random((len(ball.vertices) + 2, 2))
             self.uv_faces = self.faces + 2
 
+    def neutral(self, problems: int, frames: int) -> Parameters:
+        return Parameters({block.name: block.neutral(problems, frames) for block in self.blocks})
+
     def pose(self, parameters: Parameters) -> SimpleNamespace:
         rest = torch.as_tensor(self.rest, dtype=torch.float32)
         turned = rest @ parameters["global_orient"][..., 0, :, :].mT

@@ -9,9 +9,16 @@ import roma
 import torch
 from made_bodies import random_figure
 from test_terms import BODY_TERMS, PROBLEMS, make_problem
+from test_vposer import write_first
 
+from fitting.bodies.body import moved as moved_to
+from fitting.bodies.decoded import decoded
+from fitting.bodies.hands import HandComponents
 from fitting.bodies.pose_priors import make_prior, mean_hand
+from fitting.bodies.vposer import read_vposer
+from fitting.config import StageConfig
 from fitting.curvature import LeastSquares
+from fitting.solve import moving_blocks
 from fitting.terms import Terms
 from fitting.terms.body_limits import joint_limits
 from fitting.terms.body_pose import nearest
@@ -188,7 +195,7 @@ def test_upright_measures_the_angle(figure):
 def test_full_hands_rest_in_the_mean_hand(figure):
     (hands,) = Terms.model_validate({"hands": {}}).named().values()
     mean = 0.2 * torch.randn(45).double()
-    prior = mean_hand(mean.numpy())
+    prior = mean_hand(mean)
     figure = replace(figure, pose_priors={"left_hand_pose": prior, "right_hand_pose": prior})
     problem = make_problem(figure, "shape", frames=1)
     R = roma.rotvec_to_rotmat(mean.view(15, 3)).expand(PROBLEMS, 1, 15, 3, 3)
@@ -217,3 +224,54 @@ def test_shape_counts_once_for_every_frame_that_repeats_an_error(figure):
         parameters = problem.base.replace({"betas": torch.ones_like(problem.base["betas"])})
         cost = problem.costs(parameters)["shape"].sum(dim=1)
         torch.testing.assert_close(cost, torch.full_like(cost, 0.5 * 4 * expected))
+
+
+# ------------------------------------------------------------------ a body whose pose is decoded
+
+
+@pytest.fixture(scope="module")
+def coded(figure, tmp_path_factory):
+    """Its body by a decoder of VPoser's form, its hands by six components each."""
+    vposer = moved_to(read_vposer(write_first(tmp_path_factory.mktemp("vposer") / "v1")), torch.zeros(0).double())
+    torch.manual_seed(3)
+    sides = [
+        HandComponents(side, torch.zeros(45).double(), torch.linalg.qr(torch.randn(45, 6).double())[0].T.contiguous())
+        for side in ("left", "right")
+    ]
+    return decoded(figure, (vposer, *sides))
+
+
+@pytest.mark.parametrize("term", sorted(set(BODY_TERMS) - {"hands"}))
+def test_gradient_and_curvature_by_the_code(coded, term):
+    problem = make_problem(coded, term)
+    terms = {term: replace_sigma(problem.terms[term])}
+    problem = replace(problem, terms=terms, base=problem.retract(moved(problem, 3)))
+    blocks = {block.name: block for block in coded.blocks}
+    free = ("global_orient", "pose_embedding", "left_hand_pca", "right_hand_pca")
+    problem = replace(problem, free=tuple(blocks[name] for name in free))
+
+    def residuals(x):
+        return terms[term].residuals(problem.scene(problem.retract(x))).values.flatten()
+
+    x = torch.zeros(PROBLEMS, problem.size, dtype=torch.float64)
+    J = torch.func.jacrev(residuals)(x)
+    expected = torch.einsum("rpi,rpj->pij", J, J)
+    arrow = LeastSquares(problem).curvature(x, torch.arange(PROBLEMS))
+    own, n = arrow.blocks(slice(0, problem.frames)).own, arrow.width
+    for frame in range(problem.frames):
+        wanted = expected[:, frame * n : (frame + 1) * n, frame * n : (frame + 1) * n]
+        torch.testing.assert_close(own[:, frame], wanted, rtol=1e-5, atol=1e-6 * float(wanted.abs().max()))
+    values, gradient = problem.evaluate(x, torch.arange(PROBLEMS))
+    direction, step = torch.randn_like(x), 1e-6
+    numerical = (problem.objective(x + step * direction) - problem.objective(x - step * direction)) / (2 * step)
+    torch.testing.assert_close((gradient * direction).sum(dim=1), numerical, rtol=2e-5, atol=1e-5)
+
+
+def replace_sigma(term):
+    return term.model_copy(update={"sigma": 1.0})
+
+
+def test_a_recipe_frees_the_pose_whatever_moves_it(figure, coded):
+    stage = StageConfig(name="all", free=("rotation", "pose", "hands"))
+    assert moving_blocks(stage, figure) == ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose")
+    assert moving_blocks(stage, coded) == ("global_orient", "pose_embedding", "left_hand_pca", "right_hand_pca")

@@ -10,6 +10,7 @@ import roma
 import torch
 from torch import nn
 
+from fitting.bodies.body import moved
 from fitting.bodies.vposer import read_vposer
 from fitting.types import ModelError
 
@@ -86,7 +87,7 @@ def of_foreign_class(module_name: str, class_name: str, base: type = object):
 def test_version_1_decodes_as_the_network_does(tmp_path, zipped):
     vposer = read_vposer(write_first(tmp_path / "vposer_v1_0", zipped))
     z = torch.randn(7, 32)
-    assert vposer.version == 1 and vposer.size == 32
+    assert vposer.version == 1 and vposer.block.size == 32 and vposer.target == "body_pose"
     torch.testing.assert_close(vposer.decode(z), first_version()[1](z), rtol=0, atol=2e-6)
 
 
@@ -143,15 +144,23 @@ def test_errors_name_both_kinds(tmp_path):
 def test_steps_equal_the_numerical_derivative(tmp_path, write):
     """Of exp(step) R, with the decoder in float64."""
     vposer = read_vposer(write(tmp_path / "x"))
-    layers = tuple(type(layer)(layer.weight.double(), layer.bias.double()) for layer in vposer.layers)
-    vposer = type(vposer)(vposer.version, layers)
+    vposer = moved(vposer, torch.zeros(0).double())
     z = torch.randn(2, 3, 32, dtype=torch.float64)
     steps = vposer.steps(z)
     assert steps.shape == (2, 3, 63, 32)
     h = 1e-6
     for k in range(0, 32, 5):
-        moved = torch.zeros(32, dtype=torch.float64)
-        moved[k] = h
-        turn = vposer.decode(z + moved) @ vposer.decode(z - moved).mT
+        along = torch.zeros(32, dtype=torch.float64)
+        along[k] = h
+        turn = vposer.decode(z + along) @ vposer.decode(z - along).mT
         numerical = roma.rotmat_to_rotvec(turn).flatten(-2) / (2 * h)
         torch.testing.assert_close(steps[..., k], numerical, rtol=1e-5, atol=1e-7)
+
+
+def test_smpls_hands_stay_at_rest(tmp_path):
+    folder = write_first(tmp_path / "vposer_v1_0")
+    z = torch.randn(4, 32)
+    smpl, smplx = read_vposer(folder, 23), read_vposer(folder)
+    assert torch.equal(smpl.decode(z)[:, :21], smplx.decode(z))
+    assert torch.equal(smpl.decode(z)[:, 21:], torch.eye(3).expand(4, 2, 3, 3))
+    assert torch.equal(smpl.steps(z)[:, :63], smplx.steps(z)) and not smpl.steps(z)[:, 63:].any()

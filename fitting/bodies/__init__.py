@@ -16,10 +16,12 @@ from fitting.bodies.flame_files import read_flame
 from fitting.bodies.flame_shelf import find_model
 from fitting.bodies.hands import SIDES, HandComponents, Hands
 from fitting.bodies.keypoint_table import read_table
+from fitting.bodies.pose_priors import with_pose_priors
 from fitting.bodies.smpl import JOINT_NAMES, smpl_body
 from fitting.bodies.smpl_files import OPEN_BODY, SmplArrays, read_hands, read_smpl
 from fitting.bodies.smpl_points import smpl_table
 from fitting.bodies.smpl_shelf import FAMILIES, find_mano, find_smpl, is_smpl_file
+from fitting.bodies.vposer import read_vposer
 from fitting.types import ModelError
 
 __all__ = ["DecodedBody", "SkinnedBody", "load"]
@@ -34,12 +36,15 @@ def load(
     embedding: Path | None = None,
     hand_pca: int | None = None,
     flat_hand_mean: bool = False,
+    vposer: Path | None = None,
+    gmm: Path | None = None,
 ) -> SkinnedBody | DecodedBody:
     """A body by name ('open_head', 'flame', 'open_body', 'smpl', 'smplh', 'smplx') or model file, float32 on the CPU.
 
     `embedding` is a landmark embedding file of FLAME's or a folder of them; by default those inside or beside the
     model file. `hand_pca`: so many components move each hand instead of its joints; `flat_hand_mean`: hands at zero
-    are flat instead of half open. Raises ModelError when a file is missing, damaged, hostile, or smaller than asked for.
+    are flat instead of half open. `vposer`: a checkpoint whose code moves the body's joints; `gmm`: SMPLify's mixture
+    of poses. Raises ModelError when a file is missing, damaged, hostile, or smaller than asked for.
     """
     shelf = folder or places.models()
     if model in (OPEN_BODY, *FAMILIES):
@@ -55,8 +60,9 @@ def load(
         table = read_table(arrays.extras, len(arrays.v_template), str(path))
     else:
         table = smpl_table(arrays, JOINT_NAMES[arrays.family])
-    body = smpl_body(arrays, table, hands, betas, expressions)
-    return decoded(body, hand_decoders(body, hand_pca, arrays))
+    body = with_pose_priors(smpl_body(arrays, table, hands, betas, expressions), gmm)
+    coders = [] if vposer is None else [read_vposer(vposer, joints_of(body))]
+    return decoded(body, (*coders, *hand_decoders(body, hand_pca, arrays)))
 
 
 def load_flame(path: Path, betas: int | None, expressions: int | None, embedding: Path | None) -> SkinnedBody:
@@ -66,6 +72,11 @@ def load_flame(path: Path, betas: int | None, expressions: int | None, embedding
     else:
         found = read_embeddings(embedding or path.parent, arrays.faces)
     return flame_body(arrays, found, betas, expressions)
+
+
+def joints_of(body: SkinnedBody) -> int:
+    """How many joints `body_pose` turns."""
+    return next(block.size for block in body.blocks if block.name == "body_pose")
 
 
 def check_family(arrays: SmplArrays, wanted: str) -> None:

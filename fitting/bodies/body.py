@@ -14,8 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from fitting.bodies.contour import final_points, slide_contour
+from fitting.bodies.derivatives import differentiate
 from fitting.bodies.hands import Hands
-from fitting.bodies.jacobian import Levers, Pose, coefficient_rows, make_levers, turn_rows
+from fitting.bodies.jacobian import Levers, Pairs, make_levers, make_pairs
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.skinning import (
     Places,
@@ -129,6 +131,16 @@ class SkinnedBody:
     def levers(self) -> Levers:
         return make_levers(self.skeleton, self.skin)
 
+    @cached_property
+    def pairs(self) -> Pairs:
+        return make_pairs(self.skeleton, self.skin, final_points(self.contour, self.skin.points))
+
+    def spans(self, names: tuple[str, ...]) -> dict[str, slice]:
+        """Where blocks stand when laid end to end."""
+        sizes = {block.name: block.size for block in self.blocks}
+        ends = list(accumulate(sizes[name] for name in names))
+        return {name: slice(end - sizes[name], end) for name, end in zip(names, ends, strict=True)}
+
     def differentiate(
         self,
         parameters: Parameters,
@@ -138,52 +150,20 @@ class SkinnedBody:
     ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
         """d (functional . point) / d step of the named blocks, in closed form: vectors as they are, rotations stepped
         from the left, R <- exp(d) R. A name that is not the body's is left out."""
-        shape = posed.rotations.shape[:2]
-        size, transl = self.size_of(parameters), parameters["transl"][:, :, None]
-        rows = functional
-        if self.contour is not None:
-            rows = spread_contour(functional, self.contour, posed.rotations[:, :, self.head_joint])
-        rows = (rows * size[..., None]).flatten(0, 1)
-        local = torch.cat([parameters[name] for name in self.rotation_blocks], dim=2)
-        pose = Pose(
-            posed.entries.flatten(0, 1),
-            posed.rotations.flatten(0, 1),
-            ((posed.joints - transl) / size).flatten(0, 1),
-            local.flatten(0, 1),
-        )
-        found: dict[str, Tensor] = {}
-        for name, columns in self._spans(self.coefficient_blocks).items():
-            if name in names:
-                found[name] = coefficient_rows(self.levers, columns, rows, pose.rotations)
-        for name, joints in self._spans(self.rotation_blocks).items():
-            if name in names:
-                span = range(joints.start, joints.stop)
-                found[name] = turn_rows(self.levers, self.skeleton.parents, self.skin, span, rows, pose)
-        found = {name: self._on_points(value).unflatten(0, shape) for name, value in found.items()}
-        if "transl" in names:
-            found["transl"] = functional
-        if "scale" in names:
-            found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
-        return found
-
-    def _spans(self, names: tuple[str, ...]) -> dict[str, slice]:
-        """Where blocks stand when laid end to end."""
-        sizes = {block.name: block.size for block in self.blocks}
-        ends = list(accumulate(sizes[name] for name in names))
-        return {name: slice(end - sizes[name], end) for name, end in zip(names, ends, strict=True)}
-
-    def _on_points(self, rows: Float[Tensor, "batch candidates rows _"]) -> Float[Tensor, "batch points rows _"]:
-        """Sums a contour's candidates, each already weighted by how much it is picked."""
-        if self.contour is None:
-            return rows
-        table = self.contour.vertices.shape[:2]
-        static = rows.shape[1] - table[0] * table[1]
-        return torch.cat([rows[:, :static], rows[:, static:].unflatten(1, table).sum(dim=1)], dim=1)
+        return differentiate(self, parameters, posed, functional, names)
 
     def restrict(self, embedding: Embedding) -> SkinnedBody:
         """The same body with nothing but an embedding's points: static ones, then the contour's, in its order."""
         skin = restricted_skin(self.skin, self.skeleton, self.skinning, places_of(embedding))
         return replace(self, skin=skin, contour=embedding.contour)
+
+    @cached_property
+    def bones(self) -> SkinnedBody:
+        """The same body with its joints as points, and nothing else."""
+        joints = torch.arange(len(self.joint_names), device=self.skin.template.device)
+        nowhere = joints.new_zeros(len(joints), 1)
+        layout = Layout("joints", self.joint_names, (), {}, ((), ()))
+        return self.restrict(Embedding(layout, joints, nowhere, nowhere.to(self.skin.template), joints=joints))
 
     def embedding_of(self, layout: Layout) -> Embedding | None:
         """Where a layout's points sit: as the model's files say, else by their names. None: it has none of them."""
@@ -198,6 +178,9 @@ class SkinnedBody:
             return self.yard_sticks[layout.name]
         found = self.embedding_of(layout)
         return float("nan") if found is None else yard_stick(found, self.skin.template, self.skeleton.template)
+
+    def moving(self, name: str) -> str:
+        return name  # nothing is decoded: see decoded.py
 
     def full(self, parameters: Parameters) -> Parameters:
         return parameters  # nothing is decoded: see decoded.py
@@ -223,45 +206,6 @@ def places_of(embedding: Embedding) -> Places:
         )
         joints = torch.cat([joints, joints.new_full((len(sliding[0]),), -1)])
     return Places(vertices, weights, joints)
-
-
-def slide_contour(
-    points: Float[Tensor, "problems frames candidates 3"],
-    contour: Contour,
-    head: Float[Tensor, "problems frames 3 3"],
-) -> Float[Tensor, "problems frames points 3"]:
-    """Replaces the contour's candidates at the end by their interpolation at the head's signed yaw.
-
-    yaw = atan2(-R20, |(R00, R10)|), positive when the subject turns to his left: `facts` of FLAME's dynamic contour,
-    here between neighbouring rows instead of rounded, so that it is continuous. The yaw decides where on the skin a
-    point lies, not how it moves with the head: no gradient goes through it.
-    """
-    rows, count = contour.vertices.shape[:2]
-    static = points[:, :, : points.shape[2] - rows * count]
-    table = points[:, :, points.shape[2] - rows * count :].unflatten(2, (rows, count))
-    return torch.cat([static, torch.einsum("pfr,pfrnd->pfnd", contour_pick(contour, head), table)], dim=2)
-
-
-def spread_contour(
-    functional: Float[Tensor, "problems frames points rows 3"], contour: Contour, head: Tensor
-) -> Float[Tensor, "problems frames candidates rows 3"]:
-    """A functional of keypoints as one of the candidates they are interpolated from."""
-    count = contour.vertices.shape[1]
-    static, sliding = functional[:, :, :-count], functional[:, :, -count:]
-    candidates = contour_pick(contour, head)[..., None, None, None] * sliding[:, :, None]
-    return torch.cat([static, candidates.flatten(2, 3)], dim=2)
-
-
-def contour_pick(contour: Contour, head: Float[Tensor, "problems frames 3 3"]) -> Float[Tensor, "problems frames rows"]:
-    """How much of each row of the table a frame takes: linear between the two rows round its yaw."""
-    R = head.detach()
-    yaw = torch.rad2deg(torch.atan2(-R[..., 2, 0], torch.hypot(R[..., 0, 0], R[..., 1, 0])))
-    yaw = yaw.clamp(contour.yaw[0], contour.yaw[-1]).contiguous()
-    above = torch.searchsorted(contour.yaw, yaw).clamp(1, len(contour.yaw) - 1)
-    share = ((yaw - contour.yaw[above - 1]) / (contour.yaw[above] - contour.yaw[above - 1])).to(head)
-    pick = torch.zeros(*yaw.shape, len(contour.yaw)).to(head)
-    pick.scatter_(2, above[..., None], share[..., None])
-    return pick.scatter_(2, above[..., None] - 1, 1 - share[..., None])
 
 
 def moved(record: Any, like: Tensor) -> Any:

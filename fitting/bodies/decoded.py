@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +17,7 @@ from fitting.bodies.body import PosedBody, SkinnedBody, moved
 from fitting.types import Block, Embedding, Parameters
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """From a vector block to the rotation block that it replaces."""
 
@@ -58,6 +59,10 @@ class DecodedBody:
             found[decoder.block.name] = decoder.block.neutral(problems, frames).to(like)
         return Parameters(found)
 
+    def moving(self, name: str) -> str:
+        """The block that moves where this one is meant: the code of a decoded one."""
+        return next((decoder.block.name for decoder in self.decoders if decoder.target == name), name)
+
     def full(self, parameters: Parameters) -> Parameters:
         """The parameters with the rotations that stand behind the vectors, which stay."""
         there = (d for d in self.decoders if d.block.name in parameters)
@@ -89,6 +94,10 @@ class DecodedBody:
         wanted = {behind.get(name, name) for name in names}
         rows = self.inner.differentiate(self.full(parameters), posed, functional, wanted)
         return dict(self.chain(parameters, rows))
+
+    @property
+    def bones(self) -> DecodedBody:
+        return replace(self, inner=self.inner.bones)
 
     def restrict(self, embedding: Embedding) -> DecodedBody:
         return replace(self, inner=self.inner.restrict(embedding))

@@ -6,7 +6,9 @@
         joints' places are sums of rotated differences of rest joints;
     pose correctives are coefficients too, the entries of R - I, which move with  [d]x R.
 
-Source: SMPL (Loper et al., 2015) differentiated; checked against automatic differentiation in float64.
+Only pairs (point, joint above it) are computed, and 3-vectors have the batch as their last axis: the same products
+took eight times as long as small matrices. Source: SMPL (Loper et al., 2015) differentiated; checked against automatic
+differentiation in float64, and against the loop over joints that this was.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from fitting.bodies.skinning import Skeleton, Skin
 
@@ -26,14 +29,39 @@ class Levers:
 
     joint: Int[Tensor, "points slots"]  # which rotation a slot is turned by; len(joints) stands for none
     constant: Float[Tensor, "points slots*3 coefficients"]  # coefficients, then the pose feature where there is one
-    below: Float[Tensor, "joints entries"]  # 1 where an entry's joint hangs on this one, itself included
     corrected: bool  # whether the last 9 * (joints - 1) coefficients are the pose feature
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which joints turn which points, sorted by joint. A contour's candidates are one point, the one they make up."""
+
+    points: int
+    point: Int[Tensor, " pairs"]
+    joint: Int[Tensor, " pairs"]
+    parent: Int[Tensor, " pairs"]  # len(joints) stands for none: the root turns about the world's axes
+    first: tuple[int, ...]  # of each joint's pairs; one more for the end
+    entries: Float[Tensor, "pairs entries"]  # sparse, 1 where an entry of the point hangs on the joint, or is it
+
+
+@dataclass(frozen=True)
+class Pose:
+    """What the derivatives need of a posed skeleton and skin (batch = problems * frames), without scale and transl."""
+
+    entries: Float[Tensor, "batch entries 3"]  # weight * posed rest position
+    masses: Float[Tensor, "#batch entries"]  # the weights; per frame where entries are picked from a contour's table
+    rotations: Float[Tensor, "batch joints 3 3"]  # in the world
+    places: Float[Tensor, "batch joints 3"]
+    local: Float[Tensor, "batch joints 3 3"]  # each joint's own rotation
+
+
+# ------------------------------------------------------------------ what is constant
 
 
 def make_levers(skeleton: Skeleton, skin: Skin) -> Levers:
     """The constants of a (restricted) body."""
     joints, points = len(skeleton.parents), skin.points
-    entry_joint = torch.repeat_interleave(torch.arange(joints), torch.tensor(skin.joint_counts)).to(skin.entry_point)
+    entry_joint = joint_of_entries(skin)
     d_joint = skeleton.directions.unflatten(1, (joints, 3))  # coefficients, joints, 3
     d_rest = skin.directions.unflatten(1, (-1, 3))[:, skin.entry_rest]  # coefficients, entries, 3
     features = 0 if skin.pose_directions is None else len(skin.pose_directions)
@@ -46,14 +74,33 @@ def make_levers(skeleton: Skeleton, skin: Skin) -> Levers:
         arm = torch.cat([arm, corrective.permute(1, 2, 0)], dim=2)
     table.index_put_((skin.entry_point, entry_joint), arm, accumulate=True)
     mass = weight.new_zeros(points, joints).index_put_((skin.entry_point, entry_joint), weight, accumulate=True)
-    below = subtree(skeleton.parents).to(weight)
     # A joint's place is its parent's plus the parent's rotation of the difference of their rest places.
-    hanging = mass @ below.mT  # points, joints: how much of a point hangs on a joint
+    hanging = mass @ subtree(skeleton.parents).to(weight).mT  # points, joints: how much of a point hangs on a joint
     coefficients = len(d_joint)
     for joint, parent in enumerate(skeleton.parents):
         difference = d_joint[:, joint] if parent < 0 else d_joint[:, joint] - d_joint[:, parent]
         table[:, parent if parent >= 0 else joints, :, :coefficients] += hanging[:, joint, None, None] * difference.mT
-    return Levers(*pack_slots(table), below=below[:, entry_joint], corrected=features > 0)
+    return Levers(*pack_slots(table), corrected=features > 0)
+
+
+def make_pairs(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]) -> Pairs:
+    """`final` tells for each of the skin's points which point of the body it is a part of."""
+    joints, points = len(skeleton.parents), int(final.max()) + 1 if len(final) else 0
+    below = subtree(skeleton.parents).to(skin.entry_weight)[:, joint_of_entries(skin)]  # joints, entries
+    joint, entry = torch.nonzero(below, as_tuple=True)
+    point = final[skin.entry_point[entry]]
+    keys, place = torch.unique(joint * max(points, 1) + point, return_inverse=True)  # sorted by joint, then point
+    joint, point = keys // max(points, 1), keys % max(points, 1)
+    table = torch.tensor([joints if parent < 0 else parent for parent in skeleton.parents]).to(joint)
+    counts = torch.bincount(joint, minlength=joints)
+    ones = skin.entry_weight.new_ones(len(entry))
+    entries = torch.sparse_coo_tensor(torch.stack([place, entry]), ones, (len(keys), len(skin.entry_point)))
+    return Pairs(points, point, joint, table[joint], (0, *counts.cumsum(0).tolist()), entries.coalesce())
+
+
+def joint_of_entries(skin: Skin) -> Int[Tensor, " entries"]:
+    counts = torch.tensor(skin.joint_counts).to(skin.entry_point)
+    return torch.repeat_interleave(torch.arange(len(counts)).to(counts), counts)
 
 
 def subtree(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
@@ -73,55 +120,91 @@ def pack_slots(table: Float[Tensor, "points turns 3 size"]) -> tuple[Tensor, Ten
     return order, picked.flatten(1, 2)
 
 
-@dataclass(frozen=True)
-class Pose:
-    """What the derivatives need of a posed skeleton and skin (batch = problems * frames), without scale and transl."""
+# ------------------------------------------------------------------ derivatives
 
-    entries: Float[Tensor, "batch entries 3"]  # weight * posed rest position
-    rotations: Float[Tensor, "batch joints 3 3"]  # in the world
-    places: Float[Tensor, "batch joints 3"]
-    local: Float[Tensor, "batch joints 3 3"]  # each joint's own rotation
+
+def turned_rows(
+    levers: Levers, functional: Float[Tensor, "batch points rows 3"], rotations: Float[Tensor, "batch joints 3 3"]
+) -> Float[Tensor, "points slots*3 rows batch"]:
+    """The functional in the axes of every joint that carries a part of its point."""
+    batch, points, rows, _ = functional.shape
+    slots = levers.joint.shape[1]
+    turns = with_identity(rotations)
+    along = functional.permute(1, 3, 2, 0).contiguous()  # points, 3, rows, batch
+    turned = functional.new_empty(points, slots, 3, rows, batch)
+    for slot in range(slots):
+        R = turns[levers.joint[:, slot]][:, :, :, None]  # points, 3, 3, 1, batch
+        part = turned[:, slot]
+        torch.mul(along[:, 0, None], R[:, 0], out=part)
+        part.addcmul_(along[:, 1, None], R[:, 1]).addcmul_(along[:, 2, None], R[:, 2])
+    return turned.flatten(1, 2)
 
 
 def coefficient_rows(
-    levers: Levers, columns: slice, functional: Float[Tensor, "batch points rows 3"], rotations: Tensor
+    levers: Levers, columns: slice, turned: Float[Tensor, "points slots*3 rows batch"]
 ) -> Float[Tensor, "batch points rows columns"]:
     """d (functional . point) / d coefficient, for some columns of the basis."""
-    batch, points, rows, _ = functional.shape
-    constant = levers.constant[:, :, columns]
-    eye = torch.eye(3).to(rotations).expand(batch, 1, 3, 3)
-    turns = torch.cat([rotations, eye], dim=1).transpose(0, 1)  # turns, batch, 3, 3
-    by_point = functional.transpose(0, 1)  # points, batch, rows, 3
-    # Slot by slot: every point is turned by few joints, most by the same one.
-    parts = [by_point @ turns[levers.joint[:, slot]] for slot in range(levers.joint.shape[1])]
-    turned = torch.cat(parts, dim=-1).flatten(1, 2)
-    return torch.bmm(turned, constant).unflatten(1, (batch, rows)).transpose(0, 1)
+    found = torch.bmm(turned.flatten(2).mT, levers.constant[:, :, columns])  # points, rows * batch, columns
+    return found.unflatten(1, turned.shape[2:]).permute(2, 0, 1, 3)
 
 
 def turn_rows(
-    levers: Levers, parents: tuple[int, ...], skin: Skin, joints: range, functional: Tensor, pose: Pose
+    pairs: Pairs, joints: range, functional: Float[Tensor, "batch points rows 3"], pose: Pose
 ) -> Float[Tensor, "batch points rows steps"]:
-    """d (functional . point) / d step of some joints, three columns each."""
-    batch, points = functional.shape[:2]
-    columns = []
-    for joint in joints:
-        parent = parents[joint]
-        arms = pose.entries - pose.places[:, joint, None] * skin.entry_weight[:, None]
-        arm = functional.new_zeros(batch, points, 3)
-        arm.index_add_(1, skin.entry_point, arms * levers.below[joint][:, None])
-        across = torch.linalg.cross(arm[:, :, None].expand_as(functional), functional)
-        column = across if parent < 0 else across @ pose.rotations[:, None, parent]
-        if levers.corrected and joint > 0:
-            first = levers.constant.shape[2] - 9 * (len(parents) - joint)
-            feature = coefficient_rows(levers, slice(first, first + 9), functional, pose.rotations)
-            column = column + feature @ rotation_steps(pose.local[:, joint])[:, None]
-        columns.append(column)
-    return torch.cat(columns, dim=-1)
+    """d (functional . point) / d step of some joints in a row, three columns each; without pose correctives."""
+    batch, points, rows, _ = functional.shape
+    span = slice(pairs.first[joints.start], pairs.first[joints.stop])
+    point, joint = pairs.point[span], pairs.joint[span]
+    some = pairs.entries if len(point) == len(pairs.point) else rows_of(pairs.entries, span)
+    arm = torch.sparse.mm(some, pose.entries.permute(1, 2, 0).flatten(1)).unflatten(1, (3, batch))
+    mass = torch.sparse.mm(some, pose.masses.mT.contiguous())[:, None]
+    arm -= mass * pose.places.permute(1, 2, 0)[joint]
+    along = functional.permute(1, 2, 3, 0).contiguous()[point]  # pairs, rows, 3, batch
+    across = torch.linalg.cross(arm[:, None].expand_as(along), along, dim=2)
+    R = with_identity(pose.rotations)[pairs.parent[span]]  # pairs, 3, 3, batch
+    turned = across[:, :, 0, None] * R[:, None, 0]
+    turned.addcmul_(across[:, :, 1, None], R[:, None, 1]).addcmul_(across[:, :, 2, None], R[:, None, 2])
+    found = functional.new_zeros(batch, points, rows, 3 * len(joints))
+    columns = 3 * (joint - joints.start)[:, None] + torch.arange(3).to(joint)  # pairs, 3
+    cells = (point[:, None, None] * rows + torch.arange(rows).to(point)[:, None]) * found.shape[3] + columns[:, None]
+    found.view(batch, -1)[:, cells.flatten()] = turned.flatten(0, 2).mT
+    return found
 
 
-def rotation_steps(rotation: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch 9 3"]:
+def corrective_rows(
+    levers: Levers,
+    joints: range,
+    turned: Float[Tensor, "points slots*3 rows batch"],
+    local: Float[Tensor, "batch joints 3 3"],
+) -> Float[Tensor, "batch points rows steps"]:
+    """What turning joints does through the pose correctives alone."""
+    first = levers.constant.shape[2] - 9 * (local.shape[1] - 1)
+    moved = range(max(joints.start, 1), joints.stop)  # the root has no correctives
+    steps = rotation_steps(local[:, moved.start : moved.stop])  # batch, joints, 9, 3
+    columns = slice(first + 9 * (moved.start - 1), first + 9 * (moved.stop - 1))
+    feature = coefficient_rows(levers, columns, turned).unflatten(3, (len(moved), 9))
+    found = feature.permute(0, 3, 1, 2, 4).flatten(2, 3) @ steps  # batch, joints, points * rows, 3
+    found = found.unflatten(2, feature.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(3)
+    return pad(found, (3 * (moved.start - joints.start), 0))
+
+
+def rows_of(matrix: Tensor, span: slice) -> Tensor:
+    """Some rows of a coalesced sparse matrix."""
+    row, column = matrix.indices()
+    inside = (row >= span.start) & (row < span.stop)
+    where = torch.stack([row[inside] - span.start, column[inside]])
+    return torch.sparse_coo_tensor(where, matrix.values()[inside], (span.stop - span.start, matrix.shape[1]))
+
+
+def with_identity(rotations: Float[Tensor, "batch joints 3 3"]) -> Float[Tensor, "turns 3 3 batch"]:
+    """Rotations with the batch last, and one more that turns nothing."""
+    turns = rotations.permute(1, 2, 3, 0)
+    return torch.cat([turns, torch.eye(3).to(turns)[None, :, :, None].expand(1, 3, 3, turns.shape[3])])
+
+
+def rotation_steps(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 9 3"]:
     """d vec(exp(d) R) / d d at 0, row by row: column k is vec([e_k]x R)."""
     generators = rotation.new_zeros(3, 3, 3)
     for k, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
         generators[k, j, i], generators[k, i, j] = 1.0, -1.0
-    return torch.einsum("kij,bjl->bilk", generators, rotation).flatten(1, 2)
+    return torch.einsum("kij,...jl->...ilk", generators, rotation).flatten(-3, -2)

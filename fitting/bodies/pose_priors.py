@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
+from fitting import places
+from fitting.bodies.body import SkinnedBody, moved
+from fitting.bodies.hands import SIDES, pose_block
 from fitting.types import ModelError, PosePrior
 from fitting.unpickle import load_npz, load_pickle
 
 MIXTURE = "gmm_08.pkl of SMPLify (smplify.is.tue.mpg.de) holds means, covars and weights"
 FREE_SD = 0.15  # radians, of coordinates that a prior does not know: SMPL's hands beyond SMPL-X's 21 joints
+
+
+def with_pose_priors(body: SkinnedBody, gmm: Path | None) -> SkinnedBody:
+    """The body with what is believed of its poses: the project's own prior, a mixture's file, the mean hands.
+
+    Raises ModelError for a file that is none.
+    """
+    size = next(block.tangent_size for block in body.blocks if block.name == "body_pose")
+    priors = {"learned": read_learned(places.models() / "pose_prior.npz", size)}
+    if gmm is not None:
+        priors["gmm"] = read_gmm(gmm, size)
+    if body.hands is not None:
+        priors |= {pose_block(side): mean_hand(mean) for side, mean in zip(SIDES, body.hands.mean, strict=True)}
+    return replace(body, pose_priors=moved(priors, body.skin.template))
 
 
 def read_learned(path: Path, size: int) -> PosePrior:
@@ -47,12 +66,13 @@ def pick(path: Path, found: dict[str, Any], name: str) -> np.ndarray:
 
 def make_prior(
     path: Path,
-    means: Float[np.ndarray, "components known"],
-    covariances: Float[np.ndarray, "components known known"],
-    weights: Float[np.ndarray, " components"],
+    means: np.ndarray,
+    covariances: np.ndarray,
+    weights: np.ndarray,
     size: int,
 ) -> PosePrior:
-    """The mixture on the first `size` coordinates; what lies beyond those it knows is independent of them and near 0.
+    """The mixture, means (k, n), covariances (k, n, n), weights (k,), on the first `size` coordinates; what lies beyond
+    those it knows is independent of them and near 0.
 
     Raises ModelError where the arrays do not fit each other or a covariance is none.
     """
@@ -78,6 +98,6 @@ def make_prior(
     )
 
 
-def mean_hand(angles: Float[np.ndarray, "45"]) -> PosePrior:
+def mean_hand(angles: Float[Tensor, "45"]) -> PosePrior:
     """Where the fingers of full hands are at rest: a Gaussian of unit spread."""
-    return PosePrior(torch.as_tensor(angles)[None], torch.eye(len(angles))[None].double(), torch.zeros(1).double())
+    return PosePrior(angles[None], torch.eye(len(angles)).to(angles)[None], torch.zeros(1).to(angles))

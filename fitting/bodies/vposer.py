@@ -42,46 +42,47 @@ class Layer:
 
 @dataclass(frozen=True)
 class VPoser:
-    """A pose decoder: latent (*batch, 32) to rotation matrices (*batch, 21, 3, 3), and its derivative."""
+    """A pose decoder (see decoded.py): latent (*batch, 32) to rotation matrices of 21 joints, and its derivative."""
 
     version: int
-    layers: tuple[Layer, Layer, Layer]
+    first: Layer
+    second: Layer
+    out: Layer
+    still: int = 0  # joints after VPoser's own that stay at rest: SMPL's hands
     sha256: str = ""
 
     @property
-    def size(self) -> int:
-        """Numbers of a latent code."""
-        return self.layers[0].weight.shape[1]
-
-    @property
     def block(self) -> Block:
-        """What moves instead of `target`."""
-        return Block("pose_embedding", "vector", self.size, shared=False, unit=0.3)
+        return Block("pose_embedding", "vector", self.first.weight.shape[1], shared=False, unit=0.3)
 
     @property
     def target(self) -> str:
         return "body_pose"
 
-    def decode(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch 21 3 3"]:
-        return roma.special_gramschmidt(self._columns(self._hidden(latent)[-1]))
+    def decode(self, vector: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch joints 3 3"]:
+        moving = roma.special_gramschmidt(self._columns(self._hidden(vector)[-1]))
+        if not self.still:
+            return moving
+        return torch.cat([moving, torch.eye(3).to(moving).expand(*moving.shape[:-3], self.still, 3, 3)], dim=-3)
 
-    def steps(self, latent: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch 63 size"]:
-        """d (step from the left of each joint's rotation, R <- exp(d) R) / d latent."""
-        first, second, out = self._hidden(latent)
+    def steps(self, vector: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch steps size"]:
+        """d (step from the left of each joint's rotation, R <- exp(d) R) / d vector."""
+        first, second, out = self._hidden(vector)
         slope = SLOPES[self.version]
-        moved = self.layers[0].weight * torch.where(first > 0, 1.0, slope).to(first)[..., None]
-        moved = (self.layers[1].weight @ moved) * torch.where(second > 0, 1.0, slope).to(second)[..., None]
-        moved = self.layers[2].weight @ moved
+        moved = self.first.weight * torch.where(first > 0, 1.0, slope).to(first)[..., None]
+        moved = (self.second.weight @ moved) * torch.where(second > 0, 1.0, slope).to(second)[..., None]
+        moved = self.out.weight @ moved
         turn = gramschmidt_steps(self._columns(out))
         # The six numbers of a joint stand as a 3x2 matrix, row by row.
-        return (turn @ moved.unflatten(-2, (JOINTS, 6))).flatten(-3, -2)
+        steps = (turn @ moved.unflatten(-2, (JOINTS, 6))).flatten(-3, -2)
+        return torch.nn.functional.pad(steps, (0, 0, 0, 3 * self.still))
 
-    def _hidden(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _hidden(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Both hidden layers before their rectifier, and the output."""
         slope = SLOPES[self.version]
-        first = self.layers[0](latent)
-        second = self.layers[1](torch.nn.functional.leaky_relu(first, slope))
-        return first, second, self.layers[2](torch.nn.functional.leaky_relu(second, slope))
+        first = self.first(vector)
+        second = self.second(torch.nn.functional.leaky_relu(first, slope))
+        return first, second, self.out(torch.nn.functional.leaky_relu(second, slope))
 
     def _columns(self, out: Float[Tensor, "*batch 126"]) -> Float[Tensor, "*batch 21 3 2"]:
         return out.unflatten(-1, (JOINTS, 3, 2))
@@ -107,8 +108,9 @@ def _outer(a: Tensor, b: Tensor) -> Tensor:
     return a[..., :, None] * b[..., None, :]
 
 
-def read_vposer(path: Path) -> VPoser:
-    """The decoder of a checkpoint folder, or of the checkpoint itself. Raises ModelError."""
+def read_vposer(path: Path, joints: int = JOINTS) -> VPoser:
+    """The decoder of a checkpoint folder, or of the checkpoint itself, for a body of so many joints after the root:
+    21 of SMPL-X, 23 of SMPL. Raises ModelError."""
     from hashlib import sha256
 
     file = find_snapshot(Path(path))
@@ -120,9 +122,9 @@ def read_vposer(path: Path) -> VPoser:
     by_name = {str(name).removeprefix("vp_model."): value for name, value in weights.items()}
     for version, names in _LAYERS.items():
         if all(f"{name}.weight" in by_name for name in names):
-            layers = [read_layer(by_name, name) for name in names]
-            check_sizes(file, layers)
-            return VPoser(version, (layers[0], layers[1], layers[2]), sha256(file.read_bytes()).hexdigest())
+            first, second, out = (read_layer(by_name, name) for name in names)
+            check_sizes(file, [first, second, out])
+            return VPoser(version, first, second, out, still=joints - JOINTS, sha256=sha256(file.read_bytes()).hexdigest())
     some = ", ".join(list(by_name)[:3]) or "nothing"
     raise ModelError(f"{file}: no decoder of VPoser in it (found {some}, ...): {KINDS}")
 

@@ -59,7 +59,7 @@ def frame_of(file: Path) -> Frame:
     if "neck_pose" in content:
         values["neck_pose"] = vector(content["neck_pose"], 3, "neck_pose", file)
     yaw, pitch, roll, *place = vector(content["cam"], 6, "cam", file)
-    turn = roma.euler_to_rotmat("zyx", torch.tensor([roll, yaw, pitch], dtype=torch.float64)).numpy()
+    turn = roma.euler_to_rotmat("ZYX", torch.tensor([roll, yaw, pitch], dtype=torch.float64)).numpy()
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = turn.T, -turn.T @ np.array(place)
     K = vector(content["K"], 9, "K", file).reshape(3, 3).copy()

@@ -20,7 +20,7 @@ from fitting.layouts.persons import box_of
 from fitting.types import DependencyError, InputError
 
 Image = UInt8[np.ndarray, "height width 3"]
-_WARM_UP = np.zeros((64, 64, 3), dtype=np.uint8)
+WARM_UP = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,10 @@ class Backend(Protocol):
 
 def open_backend(task_file: Path | None, min_confidence: float) -> Backend:
     """The Tasks API where a .task file is given, else the models in the wheel. Raises DependencyError, InputError."""
-    mediapipe = _mediapipe()
+    mediapipe = load_mediapipe()
     if task_file is not None:
         return TasksBackend(mediapipe, Path(task_file), min_confidence)
-    if not hasattr(mediapipe, "solutions"):
-        raise DependencyError(
-            f"MediaPipe {getattr(mediapipe, '__version__', '')} carries no models: give `task_file` (Google's "
-            "face_landmarker.task), or on Python < 3.13 pip install mediapipe==0.10.21; "
-            "landmark files (.npy, .pts, .csv, .npz, ...) work without"
-        )
+    require_models(mediapipe, "Google's face_landmarker.task")
     return LegacyBackend(mediapipe, min_confidence)
 
 
@@ -76,8 +71,8 @@ class LegacyBackend:
             self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
                 static_image_mode=True, max_num_faces=3, refine_landmarks=True, min_detection_confidence=min_confidence
             )
-            self._mesh.process(_WARM_UP)  # threads that load the networks still write after the constructor returned
-            self._finder.process(_WARM_UP)
+            self._mesh.process(WARM_UP)  # threads that load the networks still write after the constructor returned
+            self._finder.process(WARM_UP)
 
     def propose(self, image: Image, thorough: bool) -> list[Proposal]:
         return [Proposal(box) for box in _found_boxes(self._finder, image)]
@@ -114,7 +109,7 @@ class TasksBackend:
         try:
             with quiet():
                 self._landmarker = vision.FaceLandmarker.create_from_options(options)
-                self.meshes(_WARM_UP)
+                self.meshes(WARM_UP)
         except (RuntimeError, ValueError) as error:
             size = task_file.stat().st_size
             raise InputError(f"task_file: {task_file} ({size} bytes): not a face landmarker: {error}") from error
@@ -160,16 +155,27 @@ def tiles(width: int, height: int) -> list[tuple[int, int, int]]:
     return sorted(set(found), key=lambda t: (-t[2], t[1], t[0]))
 
 
-def _mediapipe() -> ModuleType:
+def load_mediapipe() -> ModuleType:
+    """Raises DependencyError where it is not installed, or does not load."""
     try:
         with quiet():
             import mediapipe
     except ImportError as error:
         raise DependencyError(
-            f"finding faces in pictures needs MediaPipe, which does not load ({error}): pip install mediapipe "
+            f"finding people in pictures needs MediaPipe, which does not load ({error}): pip install mediapipe "
             "(0.10.21 carries its models); landmark files (.npy, .pts, .csv, .npz, ...) work without"
         ) from error
     return mediapipe
+
+
+def require_models(mediapipe: ModuleType, task_file: str) -> None:
+    """Raises DependencyError for a MediaPipe that needs files of its own."""
+    if not hasattr(mediapipe, "solutions"):
+        raise DependencyError(
+            f"MediaPipe {getattr(mediapipe, '__version__', '')} carries no models: give `task_file` ({task_file}), "
+            "or on Python < 3.13 pip install mediapipe==0.10.21; "
+            "landmark files (.npy, .pts, .csv, .npz, .json, ...) work without"
+        )
 
 
 def _full_range(mediapipe: ModuleType, min_confidence: float) -> Any:

@@ -49,14 +49,13 @@ def cut(image: Image, square: Square) -> UInt8[np.ndarray, "side side 3"]:
     """Large crops are averaged down first, or fine texture would turn to noise; black outside."""
     from PIL import Image as Pillow
 
-    corners = square.to_picture(
-        np.array([[0, 0], [0, square.pixels], [square.pixels, 0], [square.pixels, square.pixels]]) - 0.5
-    )
+    side = square.pixels
+    corners = square.to_picture(np.array([[0, 0], [0, side], [side, 0], [side, side]]) - 0.5)
     left, top = np.clip(np.floor(corners.min(axis=0)) - 2, 0, None).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 3, 0, None).astype(int)
     part = image[top:bottom, left:right]
     if not part.size:
-        return np.zeros((square.pixels, square.pixels, 3), dtype=np.uint8)
+        return np.zeros((side, side, 3), dtype=np.uint8)
     step = max(int(np.sqrt(abs(np.linalg.det(square.linear)))), 1)
     small = Pillow.fromarray(np.ascontiguousarray(part)).reduce(step)
     # Pillow's coordinates run from the edge of the first pixel, ours from its centre.

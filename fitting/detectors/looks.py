@@ -50,10 +50,10 @@ def around_face(points: Float[np.ndarray, "478 2"], look: Look) -> Square:
     return square_at((low + high) / 2 + side * np.array(look.shift), side, look, float(np.arctan2(down, right)))
 
 
-def find(image: Image, box: Float[np.ndarray, " 4"], backend: Backend) -> Face | None:
+def find(image: Image, box: Float[np.ndarray, " 4"], backend: Backend, looks: tuple[Look, ...] = LOOKS) -> Face | None:
     """The face in a detector's box, or None."""
     first = _look(image, square_at((box[:2] + box[2:]) / 2, 2.2 * (box[2:] - box[:2]).max(), Look()), backend)
-    return follow(image, first.points, backend) if first else None
+    return follow(image, first.points, backend, looks) if first else None
 
 
 def follow(

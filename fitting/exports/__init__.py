@@ -6,11 +6,12 @@ asks for. Files appear whole or not at all.
 
 from collections.abc import Mapping
 
-from fitting.exports import flame_params
+from fitting.exports import flame_params, params
 from fitting.exports.target import Export, Target
 
 EXPORTS: Mapping[str, Export] = {
     "flame_params": flame_params.EXPORT,
+    "params": params.EXPORT,
 }
 
 __all__ = ["EXPORTS", "Export", "Target"]

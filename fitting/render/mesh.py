@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
+from scipy.ndimage import map_coordinates
 
 from fitting.render import maps
 from fitting.render.raycast import NEAREST, build_scene, cast
@@ -39,6 +40,25 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Skin:
+    """A picture over texture coordinates: u to the right, v up, 0..1 over the picture, as in obj files."""
+
+    picture: UInt8[np.ndarray, "rows columns 3"]
+    uv: Float[np.ndarray, "points 2"]
+    uv_faces: Int[np.ndarray, "triangles 3"]
+
+    def linear_colours(
+        self, triangle: Int[np.ndarray, " samples"], barycentrics: Float[np.ndarray, "samples 3"]
+    ) -> Float[np.ndarray, "samples 3"]:
+        """Linear RGB at points of triangles, between the four nearest texels."""
+        rows, columns = self.picture.shape[:2]
+        uv = maps.interpolate(self.uv, self.uv_faces, triangle, barycentrics)
+        at = np.stack([(1 - uv[:, 1]) * rows - 0.5, uv[:, 0] * columns - 0.5])
+        found = [map_coordinates(self.picture[..., k], at, np.float32, 1, mode="nearest") for k in range(3)]
+        return (np.stack(found, axis=-1) / 255) ** 2
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh in metres with optional sRGB colours (0..1) at its vertices; what is costly is kept."""
 
@@ -46,6 +66,7 @@ class Mesh:
     faces: Int[np.ndarray, "triangles 3"]
     colours: Float[np.ndarray, "vertices 3"] | None = None
     opacity: Float[np.ndarray, " vertices"] | None = None  # 0..1; None: opaque
+    skin: Skin | None = None  # goes before `colours`
 
     @cached_property
     def scene(self) -> EmbreeScene:
@@ -73,7 +94,7 @@ class Mesh:
 
 
 def join(meshes: list[Mesh]) -> Mesh:
-    """Several meshes as one: rays then find whoever is in front. Missing colours become clay."""
+    """Several meshes as one: rays then find whoever is in front. Missing colours become clay, skins are left out."""
     if len(meshes) == 1:
         return meshes[0]
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])

@@ -35,6 +35,8 @@ class Lights:
 
 
 STUDIO = Lights()
+EVEN = Lights(key_strength=0.0, fill_strength=0.0, rim_strength=0.0, sky=1.0, ground=0.92, gloss=0.0)
+"""For surfaces whose colours have light in them already."""
 INSIDE = np.float32(0.45)
 """Openness of a surface seen from its inside (an open neck)."""
 SUBSAMPLES = (np.array([[1, -3], [-1, 3], [5, 1], [-3, -5], [-5, 5], [-7, -1], [3, 7], [7, -7]]) + 0.0) / 16
@@ -141,7 +143,8 @@ def surface_colours(
     values = maps.interpolate(mesh.carried, mesh.faces, triangle[seen], barycentrics[seen])
     normals = maps.normalised(values[:, :3] @ turn.T) * np.where(outside, np.float32(1), np.float32(-1))[:, None]
     light, gloss = _light(normals, -maps.normalised(rays[seen]), np.where(outside, values[:, 3], INSIDE), lights)
-    linear = values[:, 4:7] * light[:, None] + gloss[:, None]
+    colour = values[:, 4:7] if mesh.skin is None else mesh.skin.linear_colours(triangle[seen], barycentrics[seen])
+    linear = colour * light[:, None] + gloss[:, None]
     opacity = np.minimum(values[:, 7:], 1)
     rgba[seen] = np.concatenate([np.sqrt(np.clip(linear, 0, 1)) * opacity, opacity], axis=1)
     return rgba

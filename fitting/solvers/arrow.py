@@ -63,6 +63,7 @@ class Arrow:
     second: Float[Tensor, "problems pairs n"]  # d2, from each frame to the one after that
     corner: Float[Tensor, "problems m m"]  # the part of C that belongs to no frame
     blocks: Callable[[slice], Blocks]
+    ties: Callable[[slice], tuple[Tensor, Tensor]] | None = None  # whole blocks beside d1 and d2, zero behind the last
 
     def windows(self) -> list[slice]:
         starts = range(0, self.frames, self.window)
@@ -72,16 +73,19 @@ class Arrow:
         """Ties of a window's frames, zeros behind the last."""
         count = window.stop - window.start
         bands = (band[:, window.start : window.stop] for band in (self.next, self.second))
-        return Links(*(torch.nn.functional.pad(band, (0, 0, 0, count - band.shape[1])) for band in bands))
+        near, far = (torch.nn.functional.pad(band, (0, 0, 0, count - band.shape[1])) for band in bands)
+        return Links(near, far, *(self.ties(window) if self.ties is not None else ()))
 
     def select(self, rows: Tensor) -> Arrow:
         """Some of the problems, by number."""
+        ties = self.ties
         return replace(
             self,
             next=self.next[rows],
             second=self.second[rows],
             corner=self.corner[rows],
             blocks=lambda window: Blocks(*(part[rows] for part in self.blocks(window))),
+            ties=None if ties is None else lambda window: (ties(window)[0][rows], ties(window)[1][rows]),
         )
 
     def factor(self, damping: Float[Tensor, " problems"]) -> FactoredFrame | FactoredChain:
@@ -116,9 +120,12 @@ class Arrow:
             if window.stop < self.frames:
                 blocks = self._symmetric_blocks(window)
                 done, _, _ = eliminate(blocks.own, blocks.border, self.links(window), came)
+            far_ties = done.links.far_ties()
             for k in reversed(range(window.stop - window.start)):
                 P = done.inverse[:, k]
-                lever = torch.cat([done.tie[:, k], torch.diag_embed(done.links.far[:, k]), done.border[:, k]], dim=2)
+                D = far_ties[k]
+                far = torch.diag_embed(done.links.far[:, k]) if D is None else D
+                lever = torch.cat([done.tie[:, k], far, done.border[:, k]], dim=2)
                 gain = -P @ lever
                 across = gain @ joint  # of this frame with the two that follow and the shared ones
                 own = P + across @ gain.mT
@@ -160,10 +167,12 @@ class FactoredFrame:
 
 
 class FactoredChain:
-    """A clip's matrix, factored on the way down with the first right side."""
+    """A clip's matrix, factored in float64 on the way down with the first right side. What the way back needs is kept
+    in that right side's precision: it is as exact as the matrix was, and half as large in float32."""
 
     def __init__(self, arrow: Arrow, damping: Float[Tensor, " problems"]) -> None:
         self.arrow, self.damping = arrow, damping
+        self.precision = torch.float64
         self.carried: list[Carry] = []  # into each window
         self.kept: dict[int, Eliminated] = {}  # by a window's first frame
         self.schur_inverse: Tensor | None = None
@@ -171,6 +180,7 @@ class FactoredChain:
 
     @property
     def diagonal(self) -> Float[Tensor, "problems unknowns"]:
+        """Known for nothing after the first `solve`."""
         if self._diagonal is None:
             unknowns = self.arrow.frames * self.arrow.width + self.arrow.shared
             self.solve(self.damping.new_zeros(len(self.damping), unknowns))
@@ -180,12 +190,15 @@ class FactoredChain:
     def select(self, rows: Tensor) -> FactoredChain:
         chosen = FactoredChain(self.arrow.select(rows), self.damping[rows])
         if self.schur_inverse is not None and self._diagonal is not None:
+            chosen.precision = self.precision
             chosen.carried = [Carry(*(part[rows] for part in carry)) for carry in self.carried]
             chosen.kept = {first: done.select(rows) for first, done in self.kept.items()}
             chosen.schur_inverse, chosen._diagonal = self.schur_inverse[rows], self._diagonal[rows]
         return chosen
 
     def solve(self, right: Float[Tensor, "problems unknowns"]) -> Float[Tensor, "problems unknowns"]:
+        if not self.carried:
+            self.precision = right.dtype
         right = right.to(self.arrow.corner)
         border = self.arrow.frames * self.arrow.width
         local, common = right[:, :border].unflatten(1, (self.arrow.frames, self.arrow.width)), right[:, border:]
@@ -200,7 +213,7 @@ class FactoredChain:
         parts: list[Tensor] = []
         following = local.new_zeros(len(right), 2, self.arrow.width)
         for number in reversed(range(len(windows))):
-            parts.append(self._window(number).backward(solved[number], shared, following))
+            parts.append(self._window(number).backward(solved[number], shared, following).to(right))
             following = torch.cat([parts[-1], following], dim=1)[:, :2]
         return torch.cat([torch.cat(parts[::-1], dim=1).flatten(1), shared], dim=1)
 
@@ -215,10 +228,11 @@ class FactoredChain:
             diagonals.append(blocks.own.diagonal(dim1=-2, dim2=-1).flatten(1).clone())
             done, carry, share = self._eliminate(window, blocks, carry)
             corner, schur = corner + blocks.corner, schur + share
+            yield done
+            done = done.to(self.precision)
             if done.bytes <= free or window.stop == arrow.frames:
                 self.kept[window.start] = done
                 free -= done.bytes
-            yield done
         self._diagonal = torch.cat([*diagonals, corner.diagonal(dim1=-2, dim2=-1)], dim=1)
         self.schur_inverse = inverse(stiffen(corner.clone(), self.damping) - schur)
 
@@ -229,7 +243,7 @@ class FactoredChain:
         window = self.arrow.windows()[number]
         if window.start in self.kept:
             return self.kept[window.start]
-        return self._eliminate(window, self.arrow.blocks(window), self.carried[number])[0]
+        return self._eliminate(window, self.arrow.blocks(window), self.carried[number])[0].to(self.precision)
 
     def _eliminate(self, window: slice, blocks: Blocks, carry: Carry) -> tuple[Eliminated, Carry, Tensor]:
         own = stiffen(blocks.own, self.damping[:, None])

@@ -4,7 +4,7 @@ With P_t the inverse of frame t's block when its turn comes and T_t its tie to t
 
     A_t+1 -= T_t P_t T_t'    T_t+1 -= d2 P_t T_t'    A_t+2 -= d2 P_t d2    (and the same for B and the right side)
 
-two products of n x n matrices a frame, since d2 is diagonal. Independent problems stand side by side in the first axis.
+two products of n x n matrices a frame where d2 is diagonal, four where it is a block. Independent problems stand side by side in the first axis.
 """
 
 from __future__ import annotations
@@ -20,10 +20,24 @@ LEAST_CURVATURE = 1e-3  # of an unknown, per natural step squared
 
 
 class Links(NamedTuple):
-    """Diagonal ties of a window's frames; zero where there is no such frame."""
+    """Ties of a window's frames (rows) to later ones (columns); zero where there is no such frame."""
 
-    near: Float[Tensor, "problems frames n"]  # to the next frame
+    near: Float[Tensor, "problems frames n"]  # diagonal, to the next frame
     far: Float[Tensor, "problems frames n"]  # to the one after that
+    near_blocks: Float[Tensor, "problems frames n n"] | None = None  # whole blocks beside the diagonals
+    far_blocks: Float[Tensor, "problems frames n n"] | None = None
+
+    def select(self, rows: Tensor) -> Links:
+        return Links(*(None if part is None else part[rows] for part in self))
+
+    def to(self, dtype: torch.dtype) -> Links:
+        return Links(*(None if part is None else part.to(dtype) for part in self))
+
+    def far_ties(self) -> tuple[Tensor | None, ...]:
+        """Frame by frame the whole tie to the one after the next; None where it is diagonal."""
+        if self.far_blocks is None:
+            return (None,) * self.far.shape[1]
+        return (self.far_blocks + torch.diag_embed(self.far)).unbind(1)
 
 
 class Carry(NamedTuple):
@@ -58,21 +72,27 @@ class Eliminated:
 
     @property
     def bytes(self) -> int:
-        return sum(part.numel() * part.element_size() for part in (self.inverse, self.tie, self.border))
+        blocks = (self.inverse, self.tie, self.border, self.links.near_blocks, self.links.far_blocks)
+        return sum(part.numel() * part.element_size() for part in blocks if part is not None)
+
+    def to(self, dtype: torch.dtype) -> Eliminated:
+        return Eliminated(self.links.to(dtype), self.inverse.to(dtype), self.tie.to(dtype), self.border.to(dtype))
 
     def select(self, rows: Tensor) -> Eliminated:
-        links = Links(*(band[rows] for band in self.links))
-        return replace(self, links=links, inverse=self.inverse[rows], tie=self.tie[rows], border=self.border[rows])
+        return replace(self, links=self.links.select(rows), inverse=self.inverse[rows], tie=self.tie[rows], border=self.border[rows])
 
     def forward(self, right: Float[Tensor, "problems frames n"], carried: Float[Tensor, "problems 2 n"]) -> Forward:
         """The right side on its way down; `carried` is what earlier frames leave to the window's first two."""
+        right, carried = right.to(self.inverse), carried.to(self.inverse)
         one, two = columns(carried)
         parts = []
-        frames = zip(columns(right), columns(self.links.far), self.inverse.unbind(1), self.tie.unbind(1), strict=True)
-        for here, far, P, tie in frames:
+        far_ties = self.links.far_ties()
+        bands = (columns(right), columns(self.links.far), far_ties, self.inverse.unbind(1), self.tie.unbind(1))
+        for here, far, D, P, tie in zip(*bands, strict=True):
             solved = torch.bmm(P, here + one)
             parts.append(solved)
-            one, two = torch.baddbmm(two, tie.mT, solved, alpha=-1), -far * solved
+            pushed = far * solved if D is None else torch.bmm(D.mT, solved)
+            one, two = torch.baddbmm(two, tie.mT, solved, alpha=-1), -pushed
         solved = torch.stack(parts, dim=1)
         common = (self.border.mT @ solved)[..., 0].sum(dim=1)
         return Forward(solved[..., 0], torch.stack([one, two], dim=1)[..., 0], common)
@@ -84,12 +104,15 @@ class Eliminated:
         following: Float[Tensor, "problems 2 n"],
     ) -> Float[Tensor, "problems frames n"]:
         """The window's unknowns, from the last frame to the first; `following` are those of the two frames after it."""
+        solved, shared, following = (given.to(self.inverse) for given in (solved, shared, following))
         held = (self.border @ shared[:, None, :, None])[..., 0]
         one, two = columns(following)
         parts: list[Tensor] = []
-        bands = (columns(solved), columns(held), columns(self.links.far), self.inverse.unbind(1), self.tie.unbind(1))
-        for here, rest, far, P, tie in zip(*(band[::-1] for band in bands), strict=True):
-            rest = torch.baddbmm(rest, tie, one).addcmul_(far, two)
+        far_ties, far_columns = self.links.far_ties(), columns(self.links.far)
+        bands = (columns(solved), columns(held), far_columns, far_ties, self.inverse.unbind(1), self.tie.unbind(1))
+        for here, rest, far, D, P, tie in zip(*(band[::-1] for band in bands), strict=True):
+            rest = torch.baddbmm(rest, tie, one)
+            rest = rest.addcmul_(far, two) if D is None else rest.baddbmm_(D, two)
             one, two = torch.baddbmm(here, P, rest, alpha=-1), one
             parts.append(one)
         return torch.stack(parts[::-1], dim=1)[..., 0]
@@ -112,16 +135,23 @@ def eliminate(
     tied, solved = own.new_empty(problems, count + 1, n, n), torch.empty_like(border)
     tied[:, 0] = carry.tie
     ties, near, far = tied.unbind(1), links.near.unbind(1), columns(links.far)
-    for k, (PB, d) in enumerate(zip(solved.unbind(1), far, strict=True)):
+    for k, (PB, d, D) in enumerate(zip(solved.unbind(1), far, links.far_ties(), strict=True)):
         P, tie = owns[k].copy_(inverse(owns[k])), ties[k]
         tie.diagonal(dim1=-2, dim2=-1).add_(near[k])
+        if links.near_blocks is not None:
+            tie += links.near_blocks[:, k]
         torch.bmm(P, borders[k], out=PB)
         TP = torch.bmm(tie.mT, P)
         owns[k + 1].baddbmm_(TP, tie, alpha=-1)
         borders[k + 1].baddbmm_(tie.mT, PB, alpha=-1)
-        owns[k + 2].addcmul_(d * P, d.mT, value=-1)
-        borders[k + 2].addcmul_(d, PB, value=-1)
-        torch.mul(TP, -d.mT, out=ties[k + 1])
+        if D is None:
+            owns[k + 2].addcmul_(d * P, d.mT, value=-1)
+            borders[k + 2].addcmul_(d, PB, value=-1)
+            torch.mul(TP, -d.mT, out=ties[k + 1])
+        else:
+            owns[k + 2].baddbmm_(D.mT, torch.bmm(P, D), alpha=-1)
+            borders[k + 2].baddbmm_(D.mT, PB, alpha=-1)
+            torch.bmm(TP, -D, out=ties[k + 1])
     done = Eliminated(links, own, tied[:, :count], border)
     schur = border.flatten(1, 2).mT @ solved.flatten(1, 2)
     return done, left._replace(tie=tied[:, count].clone()), schur

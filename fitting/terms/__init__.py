@@ -23,9 +23,10 @@ from fitting.terms.priors import (
     Shape,
     Size,
 )
+from fitting.terms.motion import JointAcceleration
 from fitting.terms.smoothness import Acceleration, Velocity
 
-__all__ = ["Evidence", "PixelRows", "Residuals", "Scene", "Term", "Terms", "robust", "robust_slope"]
+__all__ = ["Evidence", "JointAcceleration", "PixelRows", "Residuals", "Scene", "Term", "Terms", "robust", "robust_slope"]
 
 
 class Terms(BaseModel):
@@ -59,7 +60,12 @@ class Terms(BaseModel):
     anchor: Anchor | None = None
     velocity: Velocity | None = None
     acceleration: Acceleration | None = None
+    joint_acceleration: JointAcceleration | None = None
 
     def named(self) -> dict[str, Term]:
         """The terms that take part, by name, in the order above."""
         return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
+
+    def settled(self, evidence: Evidence) -> Terms:
+        """Every term after its look at the evidence as a whole."""
+        return self.model_copy(update={name: term.settled(evidence) for name, term in self.named().items()})

@@ -31,6 +31,13 @@ class Evidence:
     subject_px: Float[Tensor, "problems frames"]  # the layout's yard-stick in pixels, foreshortening taken out
     seen: Bool[Tensor, "problems frames"]
     linked: Bool[Tensor, "problems links"]  # frame k and k + 1 belong together: not cut, same clip
+    fps: float = 25.0  # frames per second, or what they are taken for
+    picture_px: Float[Tensor, "problems frames"] | None = None  # height of the pictures
+
+    def per_frame(self) -> tuple[str, ...]:
+        """Names of the fields that have a row for every frame of every problem."""
+        named = ("keypoints", "confidence", "subject_px", "seen", "picture_px")
+        return tuple(name for name in named if getattr(self, name) is not None)
 
     def position(self) -> dict[int, int]:
         """Where each layout index stands among the keypoints."""
@@ -80,6 +87,11 @@ class Scene:
         """The body; its points are the evidence's keypoints."""
         return self.picture[0]
 
+    @cached_property
+    def joints(self) -> Float[Tensor, "problems frames joints 3"]:
+        """Where the skeleton's joints are, in the world, metres."""
+        return self.body.bones.pose(self.parameters).points
+
     @property
     def pixels(self) -> Float[Tensor, "problems frames points 2"]:
         return self.picture[1]
@@ -101,7 +113,7 @@ class Residuals(NamedTuple):
     confidence: Float[Tensor, "#problems #frames #items"] | None = None
 
 
-Structure = Literal["pixels", "elementwise", "dense", "stencil"]
+Structure = Literal["pixels", "elementwise", "dense", "stencil", "motion"]
 
 
 class Term(BaseModel):
@@ -112,6 +124,7 @@ class Term(BaseModel):
         pixels       a residual is scale * (pixel of one point - pixel of another, or nothing): `pixel_rows`
         elementwise  residual k depends on coordinate k of the blocks in `reads`, end to end, and on nothing else
         dense        residuals depend on the coordinates of the few blocks in `reads`, in the same frame
+        motion       residuals are second differences over time of joints' places (`JointAcceleration`)
         stencil      residual k is `stencil` over time on coordinate k of the blocks in `blocks`, over their sigma
     """
 
@@ -135,6 +148,10 @@ class Term(BaseModel):
         if not sigma > 0:
             raise ValueError("a sigma is greater than 0")
         return sigma
+
+    def settled(self, evidence: Evidence) -> Term:
+        """The same belief after a look at the evidence as a whole, where a field asks for one."""
+        return self
 
     def residuals(self, scene: Scene) -> Residuals | None:
         """None where the term does not apply: a body without a jaw, a layout without lids, a single frame."""

@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import difflib
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Tensor
 
+from fitting.layouts import LAYOUTS
 from fitting.terms.base import PixelRows, Residuals, Scene, Structure, Term
 
 
 class Keypoints(Term):
-    """A projected keypoint lies where it was detected; sigma is a share of the subject's size in the picture
-    (outer eye corners for faces)."""
+    """A projected keypoint lies where it was detected; sigma is a share of the subject's size in the picture (outer eye
+    corners for faces, shoulders to hips for whole bodies)."""
 
     structure: ClassVar[Structure] = "pixels"
     sigma: float = 0.02
+    unit: Literal["subject", "picture"] = Field(
+        default="subject", description="what sigma is a share of: the subject's size, or the picture's height"
+    )
     groups: dict[str, float] = Field(
         default={}, description="confidence factor of a layout's group of points, default 1"
     )
+    points: dict[str, float] = Field(default={}, description="the same of single points, by name")
+
+    @field_validator("points")
+    @classmethod
+    def _named(cls, points: dict[str, float]) -> dict[str, float]:
+        """An input may lack a point; a name that no layout has is misspelt."""
+        known = {name for layout in LAYOUTS for name in layout.point_names}
+        unknown = [name for name in points if name not in known]
+        if unknown:
+            nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"no keypoint is called {unknown[0]!r}: did you mean {nearest!r}?")
+        return points
 
     def residuals(self, scene: Scene) -> Residuals:
         evidence = scene.evidence
-        values = (scene.pixels - evidence.keypoints) / evidence.subject_px[..., None, None]
+        values = (scene.pixels - evidence.keypoints) / self.unit_px(scene)[..., None, None]
         confidence = evidence.confidence * self.point_factors(scene)
         # An unseen keypoint may hold anything, NaN included, and 0 * NaN is NaN.
         return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)
 
     def pixel_rows(self, scene: Scene) -> PixelRows:
-        return PixelRows(None, None, 1 / scene.evidence.subject_px)
+        return PixelRows(None, None, 1 / self.unit_px(scene))
+
+    def unit_px(self, scene: Scene) -> Float[Tensor, "problems frames"]:
+        """Pixels of the unit."""
+        if self.unit == "subject":
+            return scene.evidence.subject_px
+        assert scene.evidence.picture_px is not None
+        return scene.evidence.picture_px
 
     def point_factors(self, scene: Scene) -> torch.Tensor:
         """One factor per keypoint, from its group."""
@@ -37,6 +63,9 @@ class Keypoints(Term):
         for group, factor in self.groups.items():
             inside = [place[i] for i in scene.evidence.layout.groups.get(group, ()) if i in place]
             factors[inside] = factor
+        names = scene.evidence.layout.point_names
+        for name, factor in self.points.items():
+            factors[[place[i] for i, known in enumerate(names) if known == name and i in place]] = factor
         return factors
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import roma
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from fitting.terms.base import Residuals, Scene, Structure, Term
+from fitting.terms.base import Evidence, Residuals, Scene, Structure, Term
+from fitting.terms.noise import landmark_noise
+
+CALM_NOISE = 0.0036  # share of the subject's size: of landmarks that tremble so much, `blocks` are meant as they stand
+LEAST, GREATEST = 0.5, 3.0  # strengths that are taken from the landmarks
 
 
 def first_difference(value: Tensor) -> Tensor:
@@ -59,9 +63,34 @@ class Velocity(Smoothness):
 
 
 class Acceleration(Smoothness):
-    """What moves goes on moving as it did: second differences, on the rotation manifold."""
+    """What moves goes on moving as it did: second differences, on the rotation manifold.
+
+    `strength` divides the sigmas: 1 is what `blocks` say. `auto` measures how much the clip's landmarks tremble and takes
+    the root of that over CALM_NOISE. In proportion would be the rule for motion that is all noise of acceleration; the
+    root keeps blinks whole where landmarks tremble most (measured: docs/conventions.md).
+    """
 
     stencil: ClassVar[tuple[float, ...]] = (1.0, -2.0, 1.0)
+    strength: Literal["auto"] | float = Field(
+        default="auto", description="divides the sigmas; auto: from how much the clip's own landmarks tremble"
+    )
+
+    @field_validator("strength")
+    @classmethod
+    def _above_zero(cls, strength: str | float) -> str | float:
+        if strength != "auto" and not float(strength) > 0:
+            raise ValueError("a strength is greater than 0, or auto")
+        return strength
+
+    def settled(self, evidence: Evidence) -> Acceleration:
+        """With a number for its strength, and that in its sigma."""
+        strength = self.strength
+        if strength == "auto":
+            noise = landmark_noise(evidence)
+            known = noise[torch.isfinite(noise)]
+            ratio = float(known.median()) / CALM_NOISE if len(known) else 1.0
+            strength = min(max(ratio**0.5, LEAST), GREATEST)
+        return self.model_copy(update={"strength": 1.0, "sigma": self.sigma / float(strength)})
 
     def differences(self, scene: Scene, value: Tensor) -> Tensor:
         step = first_difference(value)

@@ -1,4 +1,5 @@
-"""texture/<person>.png, .obj, .mtl, .glb: a person at rest in the colours that the pictures show.
+"""texture/<person>.png, .obj, .mtl, .glb: a person at rest in the colours that the pictures show; <person>_views.png is
+the same from four sides.
 
 One texture per person and clip; photos are unrelated, each has its own: texture/<frame>/<person>.png. The light of the
 pictures is in the colours. What the mesh has no shape for (hair, clothes, the background past its outline) is painted
@@ -7,15 +8,17 @@ on the skin where the pictures show it there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fitting.render import Camera
+from fitting.render import BACKGROUND, Camera, Mesh, composite, shade_layer, to_bytes
 from fitting.render.fill import complete
-from fitting.render.mesh import CLAY
+from fitting.render.mesh import CLAY, Skin
+from fitting.render.shade import EVEN
 from fitting.render.texture import Texels, gather, robust_mean, texels_on
 from fitting.types import Body, Observations, OutputError, Parameters, Solution
 from fitting.writers.atomic import write_bytes, write_text
@@ -24,7 +27,11 @@ from fitting.writers.mesh_obj import format_faces, format_vertices
 from fitting.writers.options import PictureOptions
 from fitting.writers.png import write_png
 from fitting.writers.posed import Picture, ordered_map, pictures_of, posed_mesh, vertex_count
+from fitting.writers.turntable import camera_round
 
+VIEW = 384
+"""Pixels of a side of each view."""
+ANGLES = (0.0, 40.0, 90.0, 180.0)
 HEADER = """# Keyfit: model {model}, person {person}, at rest, with the identity that was fitted
 # Metres. y up, the person looks along z.
 mtllib {person}.mtl
@@ -113,7 +120,17 @@ def write_person(solution: Solution, k: int, picture: np.ndarray, folder: Path) 
         write_text(folder / f"{person}.mtl", MATERIAL.format(person=person)),
         write_text(folder / f"{person}.obj", text),
         write_bytes(folder / f"{person}.glb", glb_bytes(body, vertices, picture)),
+        write_png(folder / f"{person}_views.png", views(body, vertices, picture)),
     ]
+
+
+def views(body: Body, vertices: np.ndarray, picture: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
+    """From the front, from three quarters, from the side, from behind."""
+    skin = Skin(picture, np.asarray(body.uv), np.asarray(body.uv_faces))
+    mesh = Mesh(vertices * [1.0, -1.0, -1.0], np.asarray(body.faces), skin=skin)
+    background = np.full((VIEW, VIEW, 3), BACKGROUND, dtype=np.float32)
+    layers = [shade_layer(mesh, camera_round(mesh, math.radians(angle), (VIEW, VIEW)), EVEN) for angle in ANGLES]
+    return np.concatenate([to_bytes(composite(layer, background)) for layer in layers], axis=1)
 
 
 def at_rest(solution: Solution, k: int) -> Float[np.ndarray, "vertices 3"]:

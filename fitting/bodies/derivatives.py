@@ -1,0 +1,128 @@
+"""The derivatives of a posed body by its blocks, put together from jacobian.py's two kinds: coefficients and turns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fitting.bodies.contour import contour_pick
+from fitting.bodies.jacobian import Levers, Pose, coefficient_rows, corrective_rows, turn_rows, turned_rows
+from fitting.types import Parameters
+
+if TYPE_CHECKING:
+    from fitting.bodies.body import PosedBody, SkinnedBody
+
+
+def differentiate(
+    body: SkinnedBody,
+    parameters: Parameters,
+    posed: PosedBody,
+    functional: Float[Tensor, "problems frames points rows 3"],
+    names: Collection[str],
+) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
+    """See `SkinnedBody.differentiate`."""
+    shape = posed.rotations.shape[:2]
+    size, transl = body.size_of(parameters), parameters["transl"][:, :, None]
+    rows = (functional * size[..., None]).flatten(0, 1)
+    pick = None
+    if body.contour is not None:
+        pick = contour_pick(body.contour, posed.rotations[:, :, body.head_joint]).flatten(0, 1)
+    pose = pose_of(body, parameters, posed, pick)
+    found, through_correctives = by_turns(body, rows, pose, names), by_coefficients(body, rows, pose, pick, names)
+    for name, value in through_correctives.items():
+        found[name] = found[name] + value if name in found else value
+    found = {name: value.unflatten(0, shape) for name, value in found.items()}
+    if "transl" in names:
+        found["transl"] = functional
+    if "scale" in names:
+        found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
+    return found
+
+
+def pose_of(body: SkinnedBody, parameters: Parameters, posed: PosedBody, pick: Tensor | None) -> Pose:
+    """Frames of all problems in a row; a contour's entries count as much as the frame picks their row."""
+    size, transl = body.size_of(parameters), parameters["transl"][:, :, None]
+    entries, masses = posed.entries.flatten(0, 1), body.skin.entry_weight[None]
+    if body.contour is not None and pick is not None:
+        share = pick_of_candidates(body, pick)[:, body.skin.entry_point]
+        entries, masses = entries * share[..., None], masses * share
+    return Pose(
+        entries,
+        masses,
+        posed.rotations.flatten(0, 1),
+        ((posed.joints - transl) / size).flatten(0, 1),
+        torch.cat([parameters[name] for name in body.rotation_blocks], dim=2).flatten(0, 1),
+    )
+
+
+def pick_of_candidates(body: SkinnedBody, pick: Float[Tensor, "batch table"]) -> Float[Tensor, "batch candidates"]:
+    """1 for fixed points, for a contour's candidates how much their row is picked."""
+    assert body.contour is not None
+    rows, count = body.contour.vertices.shape[:2]
+    fixed = pick.new_ones(len(pick), body.skin.points - rows * count)
+    return torch.cat([fixed, pick.repeat_interleave(count, dim=1)], dim=1)
+
+
+def by_coefficients(
+    body: SkinnedBody, rows: Tensor, pose: Pose, pick: Tensor | None, names: Collection[str]
+) -> dict[str, Float[Tensor, "batch points rows _"]]:
+    """Shape and expression; and rotations, as far as pose correctives follow them."""
+    spans = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in names}
+    turns = {name: span for name, span in body.spans(body.rotation_blocks).items() if name in names}
+    if not spans and not (turns and body.levers.corrected):
+        return {}
+    levers, table = body.levers, None
+    if body.contour is not None and pick is not None:
+        table = pick.amax(dim=0).nonzero()[:, 0]  # the rows of the contour's table that any frame looks at
+        levers, rows = candidates_of(body, rows, pick, table)
+    turned = turned_rows(levers, rows, pose.rotations)
+    found = {name: coefficient_rows(levers, columns, turned) for name, columns in spans.items()}
+    if levers.corrected:
+        for name, joints in turns.items():
+            found[name] = corrective_rows(levers, range(joints.start, joints.stop), turned, pose.local)
+    return found if table is None else {name: on_points(body, value, len(table)) for name, value in found.items()}
+
+
+def candidates_of(
+    body: SkinnedBody, rows: Tensor, pick: Tensor, table: Int[Tensor, " looked_at"]
+) -> tuple[Levers, Float[Tensor, "batch candidates rows 3"]]:
+    """The levers of the fixed points and of the contour's rows in `table`, and their share of the functional."""
+    assert body.contour is not None
+    count = body.contour.vertices.shape[1]
+    static, first = rows.shape[1] - count, body.skin.points - body.contour.vertices.shape[0] * count
+    sliding = pick[:, table][..., None, None, None] * rows[:, None, static:]
+    some = first + (table[:, None] * count + torch.arange(count).to(table)).flatten()
+    kept = torch.cat([torch.arange(first).to(some), some])
+    levers = replace(body.levers, joint=body.levers.joint[kept], constant=body.levers.constant[kept])
+    return levers, torch.cat([rows[:, :static], sliding.flatten(1, 2)], dim=1)
+
+
+def on_points(
+    body: SkinnedBody, rows: Float[Tensor, "batch candidates rows _"], looked_at: int
+) -> Float[Tensor, "batch points rows _"]:
+    """Sums a contour's candidates, each already weighted by how much it is picked."""
+    assert body.contour is not None
+    static = rows.shape[1] - looked_at * body.contour.vertices.shape[1]
+    return torch.cat([rows[:, :static], rows[:, static:].unflatten(1, (looked_at, -1)).sum(dim=1)], dim=1)
+
+
+def by_turns(
+    body: SkinnedBody, rows: Tensor, pose: Pose, names: Collection[str]
+) -> dict[str, Float[Tensor, "batch points rows _"]]:
+    """Rotations of rigid entries, blocks that stand side by side in one go."""
+    found: dict[str, Tensor] = {}
+    run: dict[str, slice] = {}
+    for name, span in (*body.spans(body.rotation_blocks).items(), ("", slice(0, 0))):
+        if name in names:
+            run[name] = span
+        elif run:
+            joints = range(min(s.start for s in run.values()), max(s.stop for s in run.values()))
+            columns = turn_rows(body.pairs, joints, rows, pose)
+            found |= zip(run, columns.split([3 * (s.stop - s.start) for s in run.values()], dim=3), strict=True)
+            run = {}
+    return found
