@@ -128,7 +128,9 @@ def place(body: Body, rows: dict[str, np.ndarray], rng: np.random.Generator) -> 
     count = len(rows["betas"])
     upright = {**rows, **{name: np.zeros_like(rows[name]) for name in ("body_pose", "global_orient")}}
     standing = body.restrict(body.embeddings["openpose137"]).pose(as_parameters(body, upright, count)).points[0]
-    tall = 1.08 * (standing[..., 1].amax(dim=1) - standing[..., 1].amin(dim=1)).double().numpy()  # the crown has no point
+    tall = (
+        1.08 * (standing[..., 1].amax(dim=1) - standing[..., 1].amin(dim=1)).double().numpy()
+    )  # the crown has no point
     depth = FOCAL * tall / rng.uniform(*STATURE, count)
     posed = body.restrict(body.embeddings["openpose137"]).pose(as_parameters(body, rows, count)).points[0]
     middle = 0.5 * (posed.amax(dim=1) + posed.amin(dim=1)).double().numpy()

@@ -1,25 +1,31 @@
-"""A long clip as one problem: Levenberg-Marquardt against Adam on the same objective, and against its own floor.
+"""Long clips as one problem: Levenberg-Marquardt against Adam on the same objective, and against its own floor.
 
-    python -m benchmarks.clip [--frames 500 2000 8732] [--adam-frames 500]
+    python -m benchmarks.clip [--frames 500 2000] [--adam 500] [--long] [--device cpu]
 
-`sample:talking_head` stretched, 105 landmarks with 1 px noise, one identity (100), expression, jaw, rotation and
-translation per frame, first and second differences, all free at once from a rigid start. The floor counts the products
-that the algorithm cannot do without and divides them by the rate of large products measured in the same run, both on
-one thread.
+`sample:talking_head` stretched, 105 landmarks with 1 px noise, one identity (100 coefficients), expression, jaw,
+rotation and translation of every frame, first and second differences, all free at once from a rigid start. Every length
+runs in a process of its own, whose peak memory is its own, on one thread. The floor counts the products that a
+factorisation cannot do without and divides them by the rate of large products measured in the same process. Times are
+of the processor, so that what else the machine does is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # Small matrices: more BLAS threads make them slower, and this must be said before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,14 +40,18 @@ from fitting.layouts import MEDIAPIPE105_IN_478
 from fitting.problem import Problem
 from fitting.solve import prepare
 from fitting.solvers import SOLVERS, Arrow, SolverOptions
+from fitting.types import Observations
 
 RECIPE = Path(__file__).resolve().parents[1] / "cfg_files" / "fit_flame.yaml"
 STAGE = StageConfig(
     name="all",
     free=("rotation", "translation", "expression", "jaw", "shape"),
     terms={"velocity": {"blocks": {"global_orient": 0.05, "transl": 0.01, "jaw_pose": 0.1, "expression": 0.3}}},
+    iterations=60,
 )
-LM_ITERATIONS, ADAM_STEPS, ADAM_STEP = 10, 1000, 0.05
+LENGTHS, LONG, WITH_ADAM = (500, 2000), (8732, 50_000, 100_000), (500,)
+ADAM_STEPS, ADAM_STEP = 1000, 0.05  # the best of 0.02, 0.05, 0.1 and 0.2
+WINDOWS = (128, 48, 500)
 
 
 @dataclass
@@ -49,13 +59,17 @@ class Watched:
     """A problem that notes when which objective was reached."""
 
     inner: LeastSquares
-    began: float = field(default_factory=time.perf_counter)
+    clock: Callable[[], float]
+    began: float = 0.0
     seconds: list[float] = field(default_factory=list)
     best: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         values, gradient = self.inner.evaluate(x, rows)
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(self.clock() - self.began)
         self.best.append(min([float(values[0]), *self.best[-1:]]))
         return values, gradient
 
@@ -69,76 +83,104 @@ class Watched:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, nargs="*", default=[250, 500, 1000])
-    parser.add_argument("--adam-frames", type=int, default=250)
+    parser.add_argument("--frames", type=int, nargs="*", default=list(LENGTHS))
+    parser.add_argument("--adam", type=int, nargs="*", default=list(WITH_ADAM), help="lengths at which Adam runs too")
+    parser.add_argument("--long", action="store_true", help=f"{LONG} frames too")
+    parser.add_argument("--windows", type=int, default=300, help="frames of the clip for the last table")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--iterations", type=int, default=STAGE.iterations)
+    parser.add_argument("--one", type=int, help="measure this length only, as JSON: what the others are made of")
     options = parser.parse_args(arguments)
-    rates = {dtype: product_rate(dtype) for dtype in (torch.float32, torch.float64)}
-    rows = [clip_row(frames, rates) for frames in options.frames]
-    print("Levenberg-Marquardt on clips of growing length, one thread")
-    print(format_table(("frames", "unknowns a frame", "s / iteration", "us / frame / iteration", "times the floor",
-                        "objective", "peak MB"), rows))  # fmt: skip
-    print(f"\nAgainst Adam ({ADAM_STEPS} steps), {options.adam_frames} frames, the same objective and start")
-    header = ("s of Adam", "its objective", "s of LM to reach it", "times faster", "LM's after", "iterations")
-    print(format_table(header, [adam_row(options.adam_frames)]))
-    print("\nThe same step with other windows: largest difference of any unknown, natural steps")
-    print(format_table(("window", "against 128"), window_rows(300)))
+    if options.one is not None:
+        print(json.dumps(measure(options.one, options.one in options.adam, options.device, options.iterations)))
+        return
+    lengths = [*options.frames, *(LONG if options.long else ())]
+    found = [in_own_process(frames, options) for frames in lengths]
+    print(f"A clip as one problem, {options.device}, one thread; Adam with {ADAM_STEPS} steps from the same start")
+    print(format_table(tuple(found[0]), [tuple(row.values()) for row in found]))
+    if not torch.cuda.is_available():
+        print("\nOn a CUDA GPU: not measured here; python -m benchmarks.clip --long --device cuda")
+    print(f"\nFinal parameters of {options.windows} frames, worked through in windows of other sizes than {WINDOWS[0]}")
+    print(format_table(("window", "largest difference, natural steps"), window_rows(options.windows)))
 
 
-def make_problem(frames: int) -> Problem:
+def in_own_process(frames: int, options: argparse.Namespace) -> dict[str, object]:
+    command = [sys.executable, "-m", "benchmarks.clip", "--one", str(frames), "--device", options.device]
+    command += ["--iterations", str(options.iterations), "--adam", *map(str, options.adam)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=RECIPE.parents[1])
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(frames: int, with_adam: bool, device: str, iterations: int) -> dict[str, object]:
+    """One row of the table."""
+    torch.set_num_threads(1)
+    problem = make_problem(frames, device)
+    watched = Watched(LeastSquares(problem), clock_of(device))
+    result = SOLVERS["lm"](watched, problem.zero(), SolverOptions(iterations, STAGE.tolerance))
+    peak = peak_megabytes(device)
+    seconds, arrow = watched.seconds[-1], LeastSquares(problem).curvature(problem.zero(), torch.arange(1).to(device))
+    floor = floor_seconds(len(problem.evidence.points), arrow.width, arrow.shared, device)
+    steps = int(result.iterations[0])  # each with a matrix built and factored
+    each = seconds / steps / frames
+    row: dict[str, object] = {
+        "frames": frames,
+        "s": seconds,
+        "iterations": steps,
+        "ms/frame": 1e3 * seconds / frames,
+        "us/frame/iteration": 1e6 * each,
+        "floor": 1e6 * floor,
+        "times the floor": each / floor,
+        "peak MB": round(peak),
+        "objective": round(float(result.value[0])),
+    }
+    return row | (against_adam(problem, watched) if with_adam else dict.fromkeys(ADAM_COLUMNS, "-"))
+
+
+ADAM_COLUMNS = ("Adam's s", "Adam's objective", "s to reach it", "times faster")
+
+
+def against_adam(problem: Problem, watched: Watched) -> dict[str, object]:
+    adam = Watched(LeastSquares(problem), watched.clock)
+    goal = float(SOLVERS["adam"](adam, problem.zero(), SolverOptions(ADAM_STEPS, 1e-9, ADAM_STEP)).value[0])
+    needed = watched.reached(goal)
+    return dict(zip(ADAM_COLUMNS, (adam.seconds[-1], round(goal), needed, adam.seconds[-1] / needed), strict=True))
+
+
+def make_problem(frames: int, device: str = "cpu") -> Problem:
     """The clip bound to the open head, rigidly placed."""
-    config, like = FitConfig.load(RECIPE), torch.zeros(0)
+    config, like = FitConfig.load(RECIPE), torch.zeros(0, device=device)
     body = bodies.load(**config.body.model_dump()).to(like)
-    observations = samples.talking_head(body, samples.TalkingHead(frames=frames))
-    confidence = observations.confidence * 0
-    confidence[:, MEDIAPIPE105_IN_478] = 1.0
-    observations = replace(observations, confidence=confidence, start=None)
+    observations = only_105(samples.talking_head(body, samples.TalkingHead(frames=frames)))
     case = bind(body, observations, start.camera_matrices(observations, config.camera), like)
-    placed = start.guess(case).replace({"focal": torch.zeros(1, 1, 1)})
+    placed = start.guess(case).replace({"focal": torch.zeros(1, 1, 1).to(like)})
     evidence = as_evidence(case, placed)
     problem = Problem(case.restricted, case.yard_stick, evidence, case.K[None], {}, placed, placed, ())
     return prepare(problem, STAGE, config.stage_terms(STAGE))
 
 
-def clip_row(frames: int, rates: dict[torch.dtype, float]) -> tuple[object, ...]:
-    problem = make_problem(frames)
-    watched = Watched(LeastSquares(problem))
-    found = SOLVERS["lm"](watched, problem.zero(), SolverOptions(LM_ITERATIONS, 1e-6))
-    iterations = int(found.iterations[0])
-    each = (watched.seconds[-1] - watched.seconds[0]) / iterations
-    arrow = watched.inner.curvature(problem.zero(), torch.arange(1))
-    floor = floor_seconds(len(problem.evidence.points), arrow.width, arrow.shared, rates)
-    return (
-        frames, f"{arrow.width} + {arrow.shared}", each, 1e6 * each / frames, each / frames / floor,
-        round(float(found.value[0])), peak_megabytes(),
-    )  # fmt: skip
-
-
-def adam_row(frames: int) -> tuple[object, ...]:
-    problem = make_problem(frames)
-    adam = Watched(LeastSquares(problem))
-    goal = float(SOLVERS["adam"](adam, problem.zero(), SolverOptions(ADAM_STEPS, 1e-9, ADAM_STEP)).value[0])
-    second_order = Watched(LeastSquares(problem))
-    SOLVERS["lm"](second_order, problem.zero(), SolverOptions(30, 1e-6))
-    needed = second_order.reached(goal)
-    iterations = next((k for k, best in enumerate(second_order.best) if best <= goal), -1)
-    return adam.seconds[-1], round(goal), needed, adam.seconds[-1] / needed, round(second_order.best[-1]), iterations
+def only_105(observations: Observations) -> Observations:
+    """The landmarks of the benchmark, and nothing of what else is known of the clip."""
+    others = np.setdiff1d(np.arange(len(observations.layout)), MEDIAPIPE105_IN_478)
+    observations.confidence[:, others] = 0.0
+    return replace(observations, start=None, truth=None, pictures=None)
 
 
 def window_rows(frames: int) -> list[tuple[object, ...]]:
-    """One damped step of the same clip, its frames in memory in portions of different size."""
-    steps = {}
-    for window in (128, 37, 64, 1000):
+    """A whole fit of the same clip, its frames in memory in portions of different size."""
+    found = {}
+    problem = make_problem(frames)
+    for window in WINDOWS:
         fitting.problem.WINDOW = fitting.curvature.WINDOW = window
-        problem = make_problem(frames)
-        rows = torch.arange(1)
-        _, gradient = problem.evaluate(problem.zero(), rows)
-        arrow = LeastSquares(problem).curvature(problem.zero(), rows)
-        steps[window] = arrow.solve(-gradient, torch.full((1,), 1e-3, dtype=torch.float64)).x
-    fitting.problem.WINDOW = fitting.curvature.WINDOW = 128
-    return [(window, float((step - steps[128]).abs().max())) for window, step in steps.items() if window != 128]
+        fresh = replace(problem)
+        found[window] = SOLVERS["lm"](
+            LeastSquares(fresh), fresh.zero(), SolverOptions(STAGE.iterations, STAGE.tolerance)
+        ).x
+    fitting.problem.WINDOW = fitting.curvature.WINDOW = WINDOWS[0]
+    return [(window, float((x - found[WINDOWS[0]]).abs().max())) for window, x in found.items() if window != WINDOWS[0]]
 
 
-def floor_seconds(points: int, n: int, m: int, rates: dict[torch.dtype, float]) -> float:
+def floor_seconds(points: int, n: int, m: int, device: str) -> float:
     """Per frame and iteration, a multiply-add counted as two: the Jacobian (four rotations a point) and its Gram matrix
     in single precision, the elimination in double (Cholesky, inverse and two products; two products and the Schur
     complement for the border)."""
@@ -146,23 +188,33 @@ def floor_seconds(points: int, n: int, m: int, rates: dict[torch.dtype, float]) 
     gram = 2 * (2 * points) * (n * n / 2 + n * m + m * m / 2)
     chain = 2 * (n**3 / 6 + n**3 / 3 + 2 * n**3)
     border = 2 * (2 * n * n * m + n * m * m / 2)
-    return (jacobian + gram) / rates[torch.float32] + (chain + border) / rates[torch.float64]
+    return (jacobian + gram) / product_rate(torch.float32, device) + (chain + border) / product_rate(
+        torch.float64, device
+    )
 
 
-def product_rate(dtype: torch.dtype, size: int = 1024, repeats: int = 6) -> float:
-    """Operations per second of a large square product."""
-    a = torch.randn(size, size, dtype=dtype)
-    a @ a
-    began = time.perf_counter()
+def product_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024, repeats: int = 6) -> float:
+    """Operations per second of a large square product, the best of some."""
+    a, clock = torch.randn(size, size, dtype=dtype, device=device), clock_of(device)
+    best = float("inf")
     for _ in range(repeats):
-        a @ a
-    return 2 * size**3 * repeats / (time.perf_counter() - began)
+        began = clock()
+        float((a @ a)[0, 0])  # waits for it
+        best = min(best, clock() - began)
+    return 2 * size**3 / best
 
 
-def peak_megabytes() -> float:
+def clock_of(device: str) -> Callable[[], float]:
+    """Seconds of this one thread, whatever else the machine does; on a GPU of the clock on the wall."""
+    return time.process_time if device == "cpu" else time.perf_counter
+
+
+def peak_megabytes(device: str) -> float:
+    """Of this process so far; on a GPU of its tensors there."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()

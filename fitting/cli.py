@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ TEXTS = ("person",)  # options of `convert` that look like numbers and are names
 
 USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b] [--KEY VALUE ...] [--quiet]
        fit.py convert CODES [FOLDER] --to FORMAT [--KEY VALUE ...]
+       fit.py report FOLDER
+       fit.py view FOLDER [--port 8080] [--host 127.0.0.1]
 
   --config     a recipe: a YAML file, or the name of a shipped one (fit_flame.yaml)
   --input      an image, a folder of images, a video, a landmark file, sample:grace_hopper, sample:talking_head
@@ -85,6 +88,45 @@ def run_convert(words: list[str]) -> int:
     if not config.quiet:
         print("\n".join(listed(screen.written)))
     return 0
+
+
+def run_report(words: list[str]) -> int:
+    """`report OUT`: one html page of a finished run."""
+    from fitting.viewer import write_page
+
+    print(f"  {write_page(output_folder(words))}")
+    return 0
+
+
+def run_view(words: list[str]) -> int:
+    """`view OUT [--port 8080] [--host 127.0.0.1]`: a finished run in the browser, until Ctrl-C."""
+    from fitting.types import ConfigError
+    from fitting.viewer.server import Viewer
+
+    options = dict(split_pairs(words[1:], most_places=1)[1])
+    unknown = sorted(set(options) - {"port", "host"})
+    port = options.get("port", "8080")
+    if unknown or not port.isdigit():
+        raise ConfigError(f"view: unknown option --{unknown[0]}" if unknown else f"--port {port}: a number is expected")
+    viewer = Viewer(output_folder(words), int(port), options.get("host", "127.0.0.1"))
+    print(f"open {viewer.url} in a browser; Ctrl-C ends it", flush=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        viewer.close()
+    return 0
+
+
+def output_folder(words: list[str]) -> Path:
+    """The one folder that `view` and `report` take. Raises ConfigError."""
+    from fitting.types import ConfigError
+
+    places, _ = split_pairs(words[1:], most_places=1)
+    if not places:
+        raise ConfigError(f"{words[0]}: no folder: name the output folder of a run, e.g. {words[0]} out/clip")
+    return Path(places[0])
 
 
 def split_words(words: list[str]) -> tuple[str, list[tuple[str, str]]]:
@@ -186,7 +228,7 @@ def listed(written: Collection[Path]) -> list[str]:
     return lines if more <= 0 else [*lines, f"  ... and {more} more files"]
 
 
-COMMANDS = {"convert": run_convert}
+COMMANDS = {"convert": run_convert, "report": run_report, "view": run_view}
 
 
 if __name__ == "__main__":

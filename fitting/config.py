@@ -37,17 +37,19 @@ class Record(BaseModel):
 class BodyConfig(Record):
     """Which body is fitted."""
 
-    model: str = Field(default="open_head", description="open_head, flame, or a model file")
+    model: str = Field(
+        default="open_head", description="open_head, flame, open_body, smpl, smplh, smplx, or a model file"
+    )
     folder: Path | None = Field(default=None, description="the shelf of model files; default: models/ of the project")
-    gender: Literal["neutral", "male", "female"] = Field(default="neutral", description="which of FLAME's files")
+    gender: Literal["neutral", "male", "female"] = Field(
+        default="neutral", description="which of a licensed model's files"
+    )
     betas: int | None = Field(default=100, ge=1, description="identity coefficients; null: all of the model")
     expressions: int | None = Field(default=None, ge=1, description="expression coefficients; null: all")
     embedding: Path | None = Field(
         default=None, description="landmark embedding file or folder; default: beside the model"
     )
-    hand_pca: int | None = Field(
-        default=None, ge=1, description="components that move each hand; null: joint by joint"
-    )
+    hand_pca: int | None = Field(default=None, ge=1, description="components that move each hand; null: joint by joint")
     flat_hand_mean: bool = Field(default=False, description="hands at zero are flat instead of half open")
     vposer: Path | None = Field(
         default=None, description="VPoser's checkpoint folder, version 1 or 2: its code moves the body's joints"
@@ -95,8 +97,13 @@ class DetectorConfig(Record):
     """How people are found."""
 
     max_persons: int = Field(default=5, ge=1, description="a photo's largest faces, a clip's longest-lived")
+    parts: Literal["auto", "face", "body"] = Field(
+        default="auto", description="what is looked for; auto: whole people if the body has arms, else faces"
+    )
     task_file: Path | None = Field(
-        default=None, description="a MediaPipe .task bundle; default: the models in its wheel"
+        default=None,
+        description="a MediaPipe .task bundle, for whole people with those of hand and face beside it; "
+        "default: the models in its wheel",
     )
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="what MediaPipe must be sure of")
     points: Literal["all", "mediapipe105"] = Field(
@@ -111,8 +118,8 @@ class RenderConfig(Record):
         default="auto", description="overlay.png of every frame; auto: of photos and of clips up to 48 frames"
     )
     panel: int = Field(default=512, ge=64, description="longer side of an overlay's panel, pixels")
-    texture: int = Field(default=1024, ge=16, le=8192, description="side of a texture, texels")
-    texture_frames: int = Field(default=48, ge=1, description="frames of a clip that give a texture its colours")
+    texture: int = Field(default=2048, ge=16, le=8192, description="side of a texture, texels")
+    texture_frames: int = Field(default=24, ge=1, description="frames of a clip that give a texture its colours")
     renderer: Literal["rays", "pytorch3d"] = Field(
         default="rays", description="rays: on the CPU; pytorch3d: on a GPU, where it is installed"
     )
@@ -148,9 +155,7 @@ class SearchConfig(Record):
     focal_factors: tuple[float, ...] = Field(
         default=(1.0,), min_length=1, description="of the assumed focal length; one for a whole clip"
     )
-    swap: bool = Field(
-        default=False, description="a detector may have taken left for right, in runs of frames"
-    )
+    swap: bool = Field(default=False, description="a detector may have taken left for right, in runs of frames")
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="what every start goes through; no smoothness")
 
 
@@ -159,6 +164,9 @@ class FitConfig(Record):
 
     input: str = Field(
         default="sample:grace_hopper", description="image, folder, video, landmark file or sample: docs/formats.md"
+    )
+    clips: tuple[str, ...] = Field(
+        default=(), description="more clips of the same person; what all share with the input is sought in all of them"
     )
     output: Path | None = Field(default=None, description="folder; default: out/<name of the input>")
     outputs: tuple[str, ...] = Field(
@@ -192,9 +200,7 @@ class FitConfig(Record):
         return FitConfig.load_with_notes(path, overrides)[0]
 
     @staticmethod
-    def load_with_notes(
-        path: Path, overrides: Sequence[tuple[str, str]] = ()
-    ) -> tuple[FitConfig, tuple[str, ...]]:
+    def load_with_notes(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> tuple[FitConfig, tuple[str, ...]]:
         """`load`, and a line for every key of another program's configuration that has no counterpart here."""
         tree, notes = read_tree(path, overrides)
         config: FitConfig = parse(FitConfig, tree, str(path))
@@ -245,7 +251,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_value(key: str, text: str) -> Any:
     """A command-line value: YAML, and `a,b,c` for the keys that are lists of words."""
-    if key in ("outputs",):
+    if key in ("outputs", "clips"):
         return [word for word in text.split(",") if word]
     if key in ("input", "start", "output"):
         return text

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from fitting import bodies, codes, exports
 from fitting.config import Record
 from fitting.crop_camera import assumed_cameras, face_front, weak_from_crops
-from fitting.track import Track, filled, placed, settled
+from fitting.track import Track, filled, placed, rotmat_to_rotvec, settled, with_fingers
 from fitting.transfer import transfer
 from fitting.types import Body, ConfigError, InputError, ModelError
 
@@ -32,6 +33,7 @@ class ConvertConfig(Record):
     body: str | None = Field(default=None, description="model that decodes the codes: its name or file")
     body_folder: Path | None = Field(default=None, description="the shelf of model files; default: models/")
     gender: Literal["neutral", "male", "female"] = Field(default="neutral", description="which of the model's files")
+    vposer: Path | None = Field(default=None, description="VPoser's checkpoint, for codes of its 32 numbers")
     convert_model: str | None = Field(default=None, description="convert the codes to this model: its name or file")
     codes_model: str | None = Field(default=None, description="which model the codes belong to, where files do not say")
     order: Literal["expression,global,jaw", "expression,jaw,global"] | None = Field(
@@ -40,6 +42,7 @@ class ConvertConfig(Record):
     image_size: tuple[int, int] | None = Field(default=None, description="width, height of the full image")
     focal: float | None = Field(default=None, gt=0, description="pixels, for codes without a focal length")
     fps: float | None = Field(default=None, gt=0, description="frames per second")
+    au: Path | None = Field(default=None, description="OpenFace csv of the same frames, for au.csv")
     quiet: bool = Field(default=False, description="no list of files")
 
 
@@ -57,7 +60,7 @@ def convert(config: ConvertConfig, watcher: Listener) -> list[Path]:
     if config.to not in exports.EXPORTS:
         raise ConfigError(f"--to {config.to}: choose from {', '.join(exports.EXPORTS)}")
     export = exports.EXPORTS[config.to]
-    options = codes.CodesOptions(config.order, config.codes_model, config.image_size, config.fps)
+    options = codes.CodesOptions(config.order, config.codes_model, config.image_size, config.focal, config.fps)
     written = []
     for track in persons(codes.read(config.input, options), config):
         for note in track.notes:
@@ -66,7 +69,7 @@ def convert(config: ConvertConfig, watcher: Listener) -> list[Path]:
         for note in notes:
             watcher.note(note)
         export.check(config.to, track)
-        for path in export.write(track, exports.Target(folder_of(config, track), body)):
+        for path in export.write(track, exports.Target(folder_of(config, track), body, action_units=config.au)):
             watcher.wrote(path)
             written.append(path)
     return written
@@ -98,7 +101,8 @@ def prepared(track: Track, export: exports.Export, config: ConvertConfig) -> tup
     if track.weak is not None and (track.image_sizes is not None or export.needs_camera):
         front = None if body is None else face_front(track, body)
         track = placed(track, assumed_cameras(track, config.focal), front)
-    track = settled(track, body)
+    track = with_fingers(settled(with_pose(track, body), body), body)
+    body = getattr(body, "inner", body)  # from here on joints are rotations
     if track.codes.K is None and "transl" in track.values and track.image_sizes is not None:
         track = replace(track, codes=replace(track.codes, K=assumed_cameras(track, config.focal)))
     if config.convert_model is None or config.convert_model == track.codes.model:
@@ -131,8 +135,21 @@ def decoder(track: Track, export: exports.Export, config: ConvertConfig) -> Body
     return body
 
 
+def with_pose(track: Track, body: Body | None) -> Track:
+    """`body_pose` from a pose prior's code, where the body has the decoder. Raises ModelError where it has not."""
+    code = track.values.get("pose_embedding")
+    if code is None or "body_pose" in track.values:
+        return track
+    if body is None or "pose_embedding" not in {block.name for block in body.blocks}:
+        raise ModelError(f"{track.format}: body_pose is VPoser's code: give its checkpoint with --vposer")
+    vector = torch.as_tensor(code)[:, None].to(body.neutral(1, 1)["transl"])
+    full = body.full(body.neutral(len(track), 1).replace({"pose_embedding": vector}))
+    rows = rotmat_to_rotvec(full["body_pose"][:, 0].double().numpy()).reshape(len(track), -1)
+    return track.with_values({"body_pose": rows, "pose_embedding": None})
+
+
 def load(model: str, config: ConvertConfig) -> Body:
-    return bodies.load(model, folder=config.body_folder, gender=config.gender)
+    return bodies.load(model, folder=config.body_folder, gender=config.gender, vposer=config.vposer)
 
 
 def folder_of(config: ConvertConfig, track: Track) -> Path:

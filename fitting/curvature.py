@@ -7,6 +7,7 @@ between frames treat rotations as vectors) can cost an iteration but never the a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,8 @@ from fitting.pixels import add_rows, differentiate_pixels
 from fitting.problem import WINDOW, Problem, width
 from fitting.solvers import Arrow, Blocks
 from fitting.terms import JointAcceleration, Residuals, Term, robust_slope
+
+AT_ONCE = 32  # frames whose Jacobians are in memory together
 
 __all__ = ["LeastSquares", "clip_curvature", "frame_curvature", "item_weights", "unit_vector"]
 
@@ -50,6 +53,9 @@ class LeastSquares:
             found.own.diagonal(dim1=-2, dim2=-1).add_(ties.own[:, window])
             return found
 
+        # A rejected step asks for the same matrix again: of single frames it is kept.
+        alone = blocks(slice(0, 1)) if moved.frames == 1 else None
+
         return Arrow(
             frames=moved.frames,
             width=n,
@@ -58,7 +64,7 @@ class LeastSquares:
             next=ties.next,
             second=ties.second,
             corner=ties.corner,
-            blocks=blocks,
+            blocks=blocks if alone is None else lambda _: Blocks(*(part.clone() for part in alone)),
             ties=None if motion is None else motion.ties,
         )
 
@@ -91,24 +97,49 @@ def clip_motion(problem: Problem, x: Float[Tensor, "problems frames n"]) -> Moti
 
 def frame_curvature(problem: Problem) -> Frames:
     """J' W J of all other terms, W from sigma, confidence and the kernel's slope (iteratively reweighted)."""
-    scene, frames = problem.scene(problem.base), Frames(problem)
-    jacobian = None
+    frames = Frames(problem)
+    scene = problem.scene(problem.base)
     for term in problem.terms.values():
-        residuals = term.residuals(scene)
+        residuals = term.residuals(scene) if term.structure != "pixels" else None
         if residuals is None:
             continue
         weights = item_weights(term, residuals)
-        if term.structure == "pixels":
-            jacobian = jacobian or differentiate_pixels(problem, scene)
-            rows = term.pixel_rows(scene)
-            add_rows(frames.parts, jacobian, rows, (weights * rows.scale[..., None].square()).sqrt())
-        elif term.structure == "dense":
+        if term.structure == "dense":
             add_dense(frames, term, scene, weights)
         elif term.structure == "stencil":
             add_stencil(frames, term, scene, weights)
         else:
             add_elementwise(frames, term, scene, weights)
+    seen = problem.only({name: term for name, term in problem.terms.items() if term.structure == "pixels"})
+    for part, share in pieces(seen, frames.parts):
+        add_pixels(part, share)
     return frames
+
+
+def pieces(problem: Problem, whole: Blocks) -> Iterator[tuple[Problem, Blocks]]:
+    """A few frames at a time, and where their share is collected: larger Jacobians fall out of the cache."""
+    if not problem.terms:
+        return
+    problems, frames = max(AT_ONCE // problem.frames, 1), min(AT_ONCE, problem.frames)
+    for p in range(0, problem.count, problems):
+        some = slice(p, min(p + problems, problem.count))
+        part = problem.of(torch.arange(some.start, some.stop, device=problem.K.device))
+        for f in range(0, problem.frames, frames):
+            window = slice(f, min(f + frames, problem.frames))
+            share = Blocks(whole.own[some, window], whole.border[some, window], whole.corner[some])
+            yield part if frames == problem.frames else part.during(window), share
+
+
+def add_pixels(problem: Problem, parts: Blocks) -> None:
+    """The share of terms that measure pixels."""
+    scene = problem.scene(problem.base)
+    jacobian = differentiate_pixels(problem, scene)
+    for term in problem.terms.values():
+        residuals = term.residuals(scene)
+        if residuals is not None:
+            rows = term.pixel_rows(scene)
+            weights = item_weights(term, residuals) * rows.scale[..., None].square()
+            add_rows(parts, jacobian, rows, weights.sqrt())
 
 
 def item_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems rows items"]:

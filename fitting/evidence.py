@@ -103,6 +103,7 @@ def as_evidence(case: Case, start: Parameters, cuts: frozenset[int] | None = fro
     subject_px = (focal * case.yard_stick / depth.clamp(min=1e-3)).expand(1, frames)
     if cuts is None:
         cuts = find_cuts(case, subject_px[0]) if case.observations.is_clip else frozenset()
+    cuts = cuts | frozenset(case.observations.clip_starts)
     linked = torch.tensor(
         [[case.observations.is_clip and k + 1 not in cuts for k in range(frames - 1)]], dtype=torch.bool
     )

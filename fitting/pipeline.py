@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from fitting import bodies, codes, detectors, hypotheses, readers, samples, start, start_codes, writers
+from fitting import bodies, codes, detectors, exports, hypotheses, readers, samples, start, start_codes, writers
 from fitting.config import FitConfig
 from fitting.evidence import Case, bind, without_frames
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 from fitting.quality import suspicious
 from fitting.solve import solve
+from fitting.together import join
 from fitting.truth import compare
-from fitting.types import Body, ConfigError, DependencyError, InputError, Observations, Pictures, Solution
+from fitting.types import Body, ConfigError, DependencyError, InputError, Observations, Pictures, Solution, Stop
 
 
 @runtime_checkable
@@ -70,6 +71,9 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
         for what, frames in (("cuts before", solution.cuts), ("landmarks not to be trusted in", solution.suspicious)):
             if frames:
                 watcher.note(f"person {observations.person}: {what} frame {', '.join(map(str, frames))}")
+        far = solution.stop.count(Stop.STAGNATED)
+        if far:
+            watcher.note(f"person {observations.person}: {far} of {len(solution)} frames {Stop.STAGNATED.value}")
         solutions.append(solution)
         write(solution, solutions, config, watcher)
     if not solutions:
@@ -103,13 +107,23 @@ def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher
     person fail."""
     folder = config.output_folder()
     for name in config.outputs:
-        if name not in writers.WRITERS:
+        if name in writers.PICTURE_WRITERS:
             continue
         watcher.progress(f"writing {name}", 0, len(solution))
-        for path in writers.WRITERS[name](solution, folder):
+        found = writers.WRITERS[name](solution, folder) if name in writers.WRITERS else export(name, solution, folder)
+        for path in found:
             watcher.wrote(path)
     for path in writers.report.write(so_far, config.to_yaml(), folder, truth=known_truth(so_far)):
         watcher.wrote(path)
+
+
+def export(name: str, solution: Solution, folder: Path) -> list[Path]:
+    """A trainer's format, in a folder of its name; persons beyond the first in folders of their own."""
+    track = exports.track_of(solution)
+    exports.EXPORTS[name].check(name, track)
+    person = () if track.person == "000" else (f"person_{track.person}",)
+    target = exports.Target(folder.joinpath(name, *person), solution.body, solution.observations)
+    return exports.EXPORTS[name].write(track, target)
 
 
 def draw(solutions: list[Solution], config: FitConfig, watcher: Watcher) -> None:
@@ -124,20 +138,46 @@ def draw(solutions: list[Solution], config: FitConfig, watcher: Watcher) -> None
 
 def observe(config: FitConfig, body: Body, watcher: Watcher) -> list[Observations]:
     """Landmarks as they were given, or found by the detector in pictures; with the configured start."""
+    people = observe_one(config, body, watcher)
+    if config.clips:
+        others = [observe_one(config.model_copy(update={"input": clip}), body, watcher) for clip in config.clips]
+        same = [most_seen(found, 1)[0] for found in (people, *others)]
+        people = [join(same, [Path(name).stem for name in (config.input, *config.clips)])]
+    return [with_start(person, config, body, watcher) for person in people]
+
+
+def observe_one(config: FitConfig, body: Body, watcher: Watcher) -> list[Observations]:
+    """The people of one input."""
     if config.input == samples.NAME:
-        return [with_start(samples.talking_head(body), config, body, watcher)]
+        return [samples.talking_head(body)]
     found = readers.read(config.input, readers.ReadOptions(**config.read.model_dump(exclude={"cuts"})))
     if not isinstance(found, list):
         options = detectors.DetectorOptions(
             max_persons=config.detector.max_persons,
             task_file=config.detector.task_file,
             min_confidence=config.detector.min_confidence,
+            parts=parts_wanted(config, body),
             progress=lambda done, count: watcher.progress("detecting", done, count),
         )
         found = detect(found, options, config.input)
     if config.detector.points == "mediapipe105":
         found = [only_105(person) for person in found]
-    return [with_start(person, config, body, watcher) for person in found[: config.detector.max_persons]]
+    if any(not person.size_known for person in found):
+        width, height = found[0].image_sizes[0]
+        watcher.note(f"the size of the pictures is not known: {width} x {height} taken; say it by --read.image_size")
+    return most_seen(found, config.detector.max_persons)
+
+
+def parts_wanted(config: FitConfig, body: Body) -> Literal["face", "body"]:
+    if config.detector.parts != "auto":
+        return config.detector.parts
+    return "body" if "left_shoulder" in body.joint_names else "face"
+
+
+def most_seen(people: list[Observations], count: int) -> list[Observations]:
+    """The `count` people of whom most is seen, in the order they had: tools find people in coats and curtains."""
+    seen = [float(person.confidence.sum()) for person in people]
+    return [people[k] for k in sorted(np.argsort(-np.array(seen), kind="stable")[:count])]
 
 
 def detect(pictures: Pictures, options: detectors.DetectorOptions, source: str) -> list[Observations]:
@@ -202,7 +242,7 @@ def tensor_kind(config: FitConfig) -> torch.Tensor:
 
 
 def check_outputs(config: FitConfig) -> None:
-    known = [*writers.WRITERS, *writers.PICTURE_WRITERS]
+    known = list(dict.fromkeys([*writers.WRITERS, *writers.PICTURE_WRITERS, *exports.EXPORTS]))
     unknown = [name for name in config.outputs if name not in known]
     if unknown:
         raise ConfigError(f"unknown output {unknown[0]!r}: choose from {', '.join(known)}")

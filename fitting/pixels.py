@@ -36,12 +36,22 @@ def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
     by_block = problem.body.differentiate(parameters, posed, functional, names)
     if "focal" in names:  # pixel = exp(focal) f x / z + c
         by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
-    columns = torch.cat([functional[..., :0], *(by_block[name] for name in names)], dim=-1)
+    columns = side_by_side([by_block[name] for name in names], functional[..., :0])
     offsets = None
     if OFFSETS in problem.shared:
         offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
     place = problem.shared.get(OFFSETS, slice(0, 0))
     return PixelJacobian(columns, width(problem.local), offsets, place)
+
+
+def side_by_side(blocks: list[Tensor], empty: Tensor) -> Tensor:
+    """`torch.cat` along the last axis, which is slow for blocks with their points first in memory."""
+    joined = empty.new_empty(*empty.shape[:-1], sum(block.shape[-1] for block in blocks))
+    first = 0
+    for block in blocks:
+        joined[..., first : first + block.shape[-1]] = block
+        first += block.shape[-1]
+    return joined
 
 
 def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
@@ -55,8 +65,8 @@ def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Te
     parts.own.add_(gram[..., :n])
     if k:
         parts.border[..., :k] += gram[..., n:]
-        stacked = shared.flatten(1, 2)
-        parts.corner[:, :k, :k] += stacked.mT @ stacked
+        # Frame by frame, then in double precision: a sum over a window in single would depend on the window.
+        parts.corner[:, :k, :k] += (shared.mT @ shared).sum(dim=1, dtype=torch.float64)
     if jacobian.offsets is not None:
         add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, weight)
 

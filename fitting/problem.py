@@ -87,14 +87,16 @@ class Problem:
         """The parameters a vector of unknowns stands for."""
         border = self.frames * width(self.local)
         own, common = x[:, :border].unflatten(1, (self.frames, width(self.local))), x[:, None, border:]
-        moved = {}
-        for block in self.free:
-            part = common[..., self.shared[block.name]] if block.shared else own[..., self.local[block.name]]
-            value, step = self.base[block.name], part * block.unit
-            if block.kind == "rotation":
-                moved[block.name] = roma.rotvec_to_rotmat(step.unflatten(-1, (-1, 3))) @ value
-            else:
-                moved[block.name] = value + step
+        steps = {
+            b: (common[..., self.shared[b.name]] if b.shared else own[..., self.local[b.name]]) * b.unit
+            for b in self.free
+        }
+        moved = {b.name: self.base[b.name] + step for b, step in steps.items() if b.kind == "vector"}
+        turning = [b for b in self.free if b.kind == "rotation"]
+        if turning:  # all joints in one go: small operations cost as much as large ones
+            turns = roma.rotvec_to_rotmat(torch.cat([steps[b] for b in turning], dim=-1).unflatten(-1, (-1, 3)))
+            turned = turns @ torch.cat([self.base[b.name] for b in turning], dim=2)
+            moved |= zip((b.name for b in turning), turned.split([b.size for b in turning], dim=2), strict=True)
         return self.base.replace(moved)
 
     def scene(self, parameters: Parameters) -> Scene:

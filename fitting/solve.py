@@ -16,6 +16,7 @@ from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, as_evidence
 from fitting.problem import Problem, pick
 from fitting.solvers import SOLVERS, Minimum, SolverOptions
+from fitting.stagnation import name_stagnation
 from fitting.summary import summarise
 from fitting.terms import Terms
 from fitting.types import Block, Body, ConfigError, Parameters, Solution, Stop
@@ -54,6 +55,7 @@ def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress =
     fittable = torch.nonzero(evidence.seen.any(dim=1))[:, 0]
     result, iterations, stop = run_stages(problem.select(fittable), config, progress)
     result, stop = keep_better(problem.select(fittable), pick(start, fittable), result, stop)
+    stop = name_stagnation(problem.select(fittable), result, stop)
     solution = summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)
     if not config.error_bars or result["transl"].shape[1] > LONGEST_WITH_ERROR_BARS:
         return solution

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fitting.crop_camera import face_front
-from fitting.track import Track, filled, placed, settled, sized
+from fitting.track import Track, filled, placed, settled, sized, with_fingers
 from fitting.transfer import transfer
 from fitting.types import Body, Codes, InputError, Observations
 
@@ -25,7 +25,7 @@ def codes_for(observations: Observations, track: Track, body: Body, K: Float[np.
         found = placed(found, K, face_front(found, body))
     if found.values.get("transl") is None and found.world_from_codes is None:
         found = replace(found, codes=replace(found.codes, K=None))
-    found = settled(found, body)
+    found = with_fingers(settled(found, body), body)
     if cropped(found, observations):
         found = replace(found.with_values({"transl": None}), codes=replace(found.codes, K=None))
     sizes = {block.name: block.size for block in body.blocks if block.kind == "vector"}

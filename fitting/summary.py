@@ -48,7 +48,7 @@ def summarise(
         start=without(problem.start, "focal"),
         K=K,
         valid=seen,
-        source=sources(seen, case.observations.is_clip),
+        source=sources(seen, unbroken(problem.evidence.linked[0]) if together else []),
         error_px=error,
         error_percent=100 * error / detected_size(case, problem),
         start_error_px=mean_error(at_start, case.observations),
@@ -86,18 +86,26 @@ def fill_gaps(parameters: Parameters, problem: Problem) -> Parameters:
     seen = problem.evidence.seen
     if problem.count != 1 or seen.all() or not seen.any():
         return parameters
-    solved = seen[0] | in_short_gap(seen[0])
+    solved = seen[0].clone()
+    for part in unbroken(problem.evidence.linked[0]):
+        solved[part] |= in_short_gap(seen[0, part])
     smooth = {name for term in problem.terms.values() if len(term.stencil) == 3 for name in getattr(term, "blocks", {})}
-    filled = {}
-    for name, value in parameters.items():
-        known = solved if name in smooth else seen[0]
-        if value.shape[1] == 1:
-            filled[name] = value
-        elif value.ndim == 5:
-            filled[name] = fill_rotations(value[0], known)[None]
-        else:
-            filled[name] = fill_rows(value[0], known)[None]
+    filled = {name: value.clone() for name, value in parameters.items()}
+    for part in unbroken(problem.evidence.linked[0]):
+        if not seen[0, part].any():
+            continue  # nothing to go by: as the chain left it
+        for name, value in filled.items():
+            known = solved[part] if name in smooth else seen[0, part]
+            if value.shape[1] > 1:
+                fill = fill_rotations if value.ndim == 5 else fill_rows
+                value[0, part] = fill(value[0, part], known)
     return Parameters(filled)
+
+
+def unbroken(linked: Tensor) -> list[slice]:
+    """Runs of frames that follow each other: from cut to cut, clip by clip."""
+    ends = [k + 1 for k in torch.nonzero(~linked)[:, 0].tolist()]
+    return [slice(*pair) for pair in zip([0, *ends], [*ends, len(linked) + 1], strict=True)]
 
 
 def in_short_gap(seen: Tensor) -> Tensor:
@@ -108,16 +116,14 @@ def in_short_gap(seen: Tensor) -> Tensor:
     return ~seen & (before >= 0) & (after < len(seen)) & (after - before <= SHORT_GAP + 1)
 
 
-def sources(seen: np.ndarray, is_clip: bool) -> tuple[str, ...]:
-    known = np.flatnonzero(seen)
-    named = []
-    for k, fitted in enumerate(seen):
-        if fitted:
-            named.append("fitted")
-        elif not is_clip or len(known) == 0:
-            named.append("missing")
-        else:
-            named.append("interpolated" if known[0] < k < known[-1] else "held")
+def sources(seen: np.ndarray, parts: list[slice]) -> tuple[str, ...]:
+    """Frame by frame; `parts` are runs of frames that follow each other, none for photos."""
+    named = ["fitted" if fitted else "missing" for fitted in seen]
+    for part in parts:
+        known = np.flatnonzero(seen[part]) + part.start
+        for k in np.flatnonzero(~seen[part]) + part.start:
+            if len(known):
+                named[k] = "interpolated" if known[0] < k < known[-1] else "held"
     return tuple(named)
 
 

@@ -48,6 +48,9 @@ class Track:
     # Square of the full image that the regressor saw: middle x, y and side, pixels.
     crops: Float[np.ndarray, "frames 3"] | None = None
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)  # tex, light, eyelids, ...: one row per frame
+    # Fingers in `left_hand_pose` and `right_hand_pose`, or coefficients in left_hand_pca and right_hand_pca, count from
+    # the model's mean hand, which the source does not hold; False: from a flat hand, as everywhere in Keyfit.
+    hands_from_mean: bool = False
     notes: tuple[str, ...] = ()  # what a user should know
 
     def __len__(self) -> int:
@@ -146,8 +149,9 @@ def _nearest(rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
 def settled(track: Track, body: Body | None = None) -> Track:
     """The same motion without `world_from_codes`: global_orient and transl in Keyfit's world.
 
-    With W = [R t], a point is W (G (v - j) + j + x): it turns about the root joint j by R G and moves by
-    R (j + x) + t - j. Where R is not the identity that needs `body` for j(betas); without one `transl` is left out.
+    With W = [R t], a point is W (G (v - j) + j + x): it turns about the root joint j by R G and moves by R (j + x) + t
+    - j; t is NaN where the source does not know it. Where R is not the identity that needs `body` for j(betas);
+    without one `transl` is left out.
     """
     W = track.world_from_codes
     if W is None:
@@ -156,10 +160,35 @@ def settled(track: Track, body: Body | None = None) -> Track:
     turn = rotvec_to_rotmat(track.values.get("global_orient", np.zeros((len(track), 3))))
     place = track.values.get("transl", np.zeros((len(track), 3)))
     values: dict[str, np.ndarray | None] = {"global_orient": rotmat_to_rotvec(rotation @ turn), "transl": None}
+    if not np.isfinite(shift).all():  # the source does not know where the body is
+        return replace(track.with_values(values), world_from_codes=None)
     if body is not None or np.allclose(rotation, np.eye(3), atol=1e-12):
         joint = root_joint(track, body) if body is not None else np.zeros((len(track), 3))
         values["transl"] = np.einsum("fij,fj->fi", rotation, joint + place) + shift - joint
     return replace(track.with_values(values), world_from_codes=None)
+
+
+def with_fingers(track: Track, body: Body | None) -> Track:
+    """Hands as whole rotations from a flat hand. Raises InputError for components that the body has not got."""
+    hands = getattr(body, "hands", None)
+    if hands is None:
+        return track
+    changes: dict[str, np.ndarray | None] = {}
+    mean, components = hands.mean.double().cpu().numpy(), hands.components.double().cpu().numpy()
+    for k, side in enumerate(("left", "right")):
+        zero = mean[k] if track.hands_from_mean else 0.0
+        pca = track.values.get(f"{side}_hand_pca")
+        if pca is not None:
+            count = pca.shape[1]
+            if count > components.shape[1]:
+                raise InputError(
+                    f"{track.format}: {count} components a hand, the model has {components.shape[1]}: put "
+                    "MANO_LEFT.pkl and MANO_RIGHT.pkl beside its file"
+                )
+            changes |= {f"{side}_hand_pca": None, f"{side}_hand_pose": zero + pca @ components[k, :count]}
+        elif track.hands_from_mean and f"{side}_hand_pose" in track.values:
+            changes[f"{side}_hand_pose"] = zero + track.values[f"{side}_hand_pose"]
+    return replace(track.with_values(changes), hands_from_mean=False)
 
 
 def unsettled(
@@ -172,11 +201,11 @@ def unsettled(
 
 
 def root_joint(track: Track, body: Body) -> Float[np.ndarray, "frames 3"]:
-    """Where the root joint of the shaped, unposed body is, metres."""
+    """Where the root joint of the shaped, unposed body is, metres; the expression moves it a little, too."""
     neutral = body.neutral(len(track), 1)
     changes = {}
     for block in body.blocks:
-        if block.name in ("betas", "scale") and block.name in track.values:
+        if block.kind == "vector" and block.name != "transl" and block.name in track.values:
             rows = sized(track.values[block.name], block.size)
             changes[block.name] = block.from_rows(rows)[:, None].to(neutral["transl"])
     with torch.no_grad():

@@ -56,6 +56,7 @@ class Stop(enum.Enum):
     NO_DESCENT = "no further descent"
     NOT_FINITE = "not finite"
     KEPT_START = "kept start: the result was worse"
+    STAGNATED = "stagnated far from the landmarks"
     NOT_FITTED = "not fitted"
 
 
@@ -145,6 +146,7 @@ class Observations:
     head_matrix: Float[np.ndarray, "frames 4 4"] | None = None  # MediaPipe's canonical face (cm, y up) to its camera
     start: Codes | None = None
     truth: Codes | None = None
+    clip_starts: tuple[int, ...] = ()  # frames that begin another clip of the same person
 
     def __len__(self) -> int:
         return len(self.names)

@@ -26,7 +26,7 @@ from fitting.problem import Problem, width
 from fitting.solvers import Arrow, Covariance
 from fitting.types import Block, Parameters
 
-AT_ONCE = 32  # frames or photos whose Jacobians and their derivatives are in memory together
+AT_ONCE = 32  # frames or photos whose Jacobians in float64 are in memory together
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,8 @@ def gather(problem: Problem, covariance: Covariance, shared: Tensor, common: Ten
     """Window by window, a few frames at a time; `common` is the shift of the shared unknowns."""
     n, m, count = width(problem.local), width(problem.shared), problem.count
     zeros = shared.new_zeros
-    variance, follow = zeros(count, problem.frames, n), zeros(count, problem.frames, n)
+    variance, follow, slope = (zeros(count, problem.frames, n) for _ in range(3))
     pixels = zeros(count, problem.frames, len(problem.evidence.points))
-    slope, common_slope = zeros(count, problem.frames, n), zeros(count, m)
     for part in covariance.frames(shared):
         variance[:, part.frames] = part.own.diagonal(dim1=-2, dim2=-1)
         if common is not None:
@@ -138,12 +137,13 @@ def gather(problem: Problem, covariance: Covariance, shared: Tensor, common: Ten
         for first in range(part.frames.start, part.frames.stop, AT_ONCE):
             window = slice(first, min(first + AT_ONCE, part.frames.stop))
             inside = slice(window.start - part.frames.start, window.stop - part.frames.start)
-            seen = look(problem.during(window), part.own[:, inside], part.cross[:, inside], shared)
-            pixels[:, window] = seen.variance.mean(dim=-1)
-            border = (window.stop - window.start) * n
-            slope[:, window] = seen.slope[:, :border].unflatten(1, (-1, n)) if n else slope[:, window]
-            common_slope += seen.slope[:, border:]
-    return Found(variance, pixels, torch.cat([slope.flatten(1), common_slope], dim=1), follow)
+            with torch.no_grad():
+                seen = look(problem.during(window), part.own[:, inside], part.cross[:, inside], shared)
+            pixels[:, window] = seen.variance
+            if "transl" in problem.local:
+                z = problem.local["transl"].stop - 1
+                slope[:, window, z] = seen.slope * unit_vector(problem, problem.local)[z]
+    return Found(variance, pixels, torch.cat([slope.flatten(1), zeros(count, m)], dim=1), follow)
 
 
 def summary(posterior: Posterior, found: list[Estimate]) -> Uncertainty:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from fitting.render import Camera, Mesh, View
 from fitting.render.fill import complete, extend, with_gutter
-from fitting.render.texture import Texels, gather, robust_mean, texels_on, weighted_median
+from fitting.render.texels import Texels, texels_on
+from fitting.render.texture import gather, robust_mean, weighted_median
 from fitting.types import OutputError, Solution
 from fitting.writers import PICTURE_WRITERS, WRITERS, PictureOptions, surface_texture
 from tests.made_solutions import FakeBody, some_solution
@@ -43,7 +44,8 @@ def ramp() -> np.ndarray:
 def test_texels_are_where_the_files_say():
     """Texel (row, column) has its centre at u = (column + 1/2) / size, v = 1 - (row + 1/2) / size, as in obj files."""
     uv = np.array([[0.0, 1.0], [0.5, 1.0], [0.0, 0.5]])
-    texels = texels_on(uv, np.array([[0, 1, 2]]), 8)
+    one = Mesh(np.array([[0.0, 0, 1], [1, 0, 1], [0, 1, 1]]), np.array([[0, 1, 2]]))
+    texels = texels_on(one, uv, np.array([[0, 1, 2]]), 8)
     rows, columns = np.divmod(texels.index, 8)
     assert rows.max() == 3 and columns.max() == 3 and (rows + columns <= 3).all() and len(rows) == 10
     places = np.einsum("tk,tkc->tc", texels.barycentrics, uv[[[0, 1, 2]]][np.zeros(len(rows), dtype=int)])
@@ -52,7 +54,7 @@ def test_texels_are_where_the_files_say():
 
 def test_a_texel_takes_the_colour_behind_its_own_place():
     mesh, uv, faces = plate()
-    texels = texels_on(uv, faces, 32)
+    texels = texels_on(mesh, uv, faces, 32)
     colours, weights = gather(mesh, CAMERA, ramp(), texels)
     assert len(texels.index) == 32 * 32
     row, column = np.divmod(texels.index, 32)
@@ -62,15 +64,28 @@ def test_a_texel_takes_the_colour_behind_its_own_place():
     assert np.abs(colours[inner, :2].astype(float) - expected[inner]).max() <= 1.01
 
 
+def test_of_two_places_on_one_texel_the_open_one_wins():
+    """A small ball inside a large one, both with the same texture coordinates."""
+    ball = trimesh.creation.icosphere(1, 0.1)
+    vertices, faces, count = np.array(ball.vertices), np.array(ball.faces), len(ball.vertices)
+    both = Mesh(np.concatenate([0.8 * vertices, vertices]), np.concatenate([faces, faces + count]))
+    uv = np.random.default_rng(0).random((3 * len(faces), 2))
+    uv_faces = np.arange(3 * len(faces)).reshape(-1, 3)
+    for order in (both, Mesh(both.vertices, both.faces[::-1])):
+        texels = texels_on(order, uv, np.concatenate([uv_faces, uv_faces]), 64)
+        assert (order.faces[texels.triangle] >= count).mean() > 0.99
+
+
 def test_what_is_hidden_turned_away_or_outside_has_no_weight():
     mesh, uv, faces = plate()
-    texels = texels_on(uv, faces, 32)
+    texels = texels_on(mesh, uv, faces, 32)
     row, column = np.divmod(texels.index, 32)
     # Before the left half hangs a screen.
     screen = np.array([[-0.3, -0.3, 0.8], [0, -0.3, 0.8], [0, 0.3, 0.8], [-0.3, 0.3, 0.8]])
     both = Mesh(np.concatenate([mesh.vertices, screen]), np.concatenate([faces, faces + 4]))
     weights = gather(both, CAMERA, ramp(), texels)[1]
-    assert weights[column < 13].max() == 0 and weights[(column > 18) & (column < 29)].min() > 0
+    open_side = (column > 20) & (column < 27) & (row > 4) & (row < 27)
+    assert weights[column < 13].max() == 0 and weights[open_side].min() > 0
     behind = Mesh(mesh.vertices, faces[:, ::-1])
     assert gather(behind, CAMERA, ramp(), texels)[1].max() == 0
     aside = Mesh(mesh.vertices + [5.0, 0, 0], faces)
@@ -125,10 +140,25 @@ def test_holes_continue_what_is_round_them():
 
 
 def test_beside_the_surface_the_nearest_texel_is_repeated():
-    picture = np.zeros((4, 4, 3))
-    picture[1, 1] = 5.0
-    spread = with_gutter(picture, Texels(4, np.array([5]), np.zeros(1, int), np.zeros((1, 3))))
-    assert (spread == 5).all()
+    picture = np.zeros((512, 512, 3))
+    picture[100, 100], picture[300, 300] = 8.0, 2.0
+    places = np.array([100 * 512 + 100, 300 * 512 + 300])
+    spread = with_gutter(picture, Texels(512, places, np.zeros(2, int), np.zeros((2, 3))))
+    assert (spread[97:104, 100] == 8).all() and (spread[300, 297:304] == 2).all()
+    assert (spread[0, 511] == 5).all()  # far from both: their mean
+
+
+def test_a_part_that_was_only_glimpsed_keeps_the_models_colours():
+    ball = trimesh.creation.icosphere(2, 0.1)
+    faces, count = np.array(ball.faces), len(ball.vertices)
+    both = np.concatenate([faces, faces + count])
+    index = np.arange(len(both))
+    texels = Texels(64, index, index, np.full((len(both), 3), 1 / 3))
+    weights = np.ones(len(both), dtype=np.float32)
+    weights[len(faces) + 20 :] = 0  # of the second ball 20 triangles of 320 were seen
+    colours = np.full((len(both), 3), 200.0)
+    filled = complete(colours, weights, texels, both, np.full((2 * count, 3), 50.0)).reshape(-1, 3)
+    assert np.abs(filled[: len(faces)] - 200).max() < 1e-6 and np.abs(filled[len(faces) : len(both)] - 50).max() < 1e-6
 
 
 def test_a_painted_ball_seen_from_all_sides_gets_its_paint_back():
@@ -143,7 +173,7 @@ def test_a_painted_ball_seen_from_all_sides_gets_its_paint_back():
     local = np.array([[0.08, 0.08], [0.92, 0.08], [0.08, 0.92]])
     uv = ((np.stack([column, row], axis=-1)[:, None] + local) / side).reshape(-1, 2)
     uv_faces = np.arange(3 * len(faces)).reshape(-1, 3)
-    texels = texels_on(uv, uv_faces, 8 * side)
+    texels = texels_on(Mesh(vertices, faces), uv, uv_faces, 8 * side)
     found = []
     for k in range(12):
         axis = [0.3, 1, 0.2] if k % 2 else [1, 0.2, -0.3]

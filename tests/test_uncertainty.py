@@ -107,12 +107,18 @@ def test_error_bars_are_the_diagonal_of_the_inverse(random_body, shared, extra):
     sd = covariance.diagonal().sqrt()
     found = error_bars(problem, truth, problem.free)
     units = {block.name: block.unit for block in problem.free}
+    # About the result, not about the middle: as far as the middle is away is part of it.
+    sd = (sd.square() + found.posterior.shift[0].square()).sqrt()
     own = sd[: frames * sum(p.stop - p.start for p in problem.local.values())].unflatten(0, (frames, -1))
     for name, place in problem.local.items():
         np.testing.assert_allclose(found.blocks[name], (own[:, place] * units[name]).numpy(), rtol=1e-3)
     for name in set(shared) - {"keypoint_offsets"}:
         expected = sd[own.numel() :][problem.shared[name]]
         np.testing.assert_allclose(found.blocks[name], np.tile(expected.numpy(), (frames, 1)), rtol=1e-3)
+    if shared:
+        np.testing.assert_allclose(
+            np.sqrt(np.diagonal(found.betas_covariance[0])), found.blocks["betas"][0], rtol=1e-6
+        )
     assert "keypoint_offsets" not in found.blocks
 
     def pixels(y):
@@ -123,6 +129,54 @@ def test_error_bars_are_the_diagonal_of_the_inverse(random_body, shared, extra):
     J = torch.autograd.functional.jacobian(pixels, problem.zero()[0])
     variance = torch.einsum("fpdi,ij,fpdj->fpd", J, covariance, J).mean(dim=-1)
     np.testing.assert_allclose(found.keypoints, variance.sqrt().numpy(), rtol=1e-3)
+
+
+def test_the_shift_is_the_slope_of_the_volume(random_body):
+    """Against 1/2 log det of J' W J at heads that are nearer and further, J by automatic differentiation."""
+    truth = drawn(random_body, 1, 2, seed=2)
+    problem = clip(random_body, truth, TERMS, (*OWN, "betas"))
+    covariance, step = slow_covariance(problem), 0.01
+    slope = torch.zeros(problem.size, dtype=torch.float64)
+    for frame in range(2):
+        z = frame * sum(p.stop - p.start for p in problem.local.values()) + problem.local["transl"].stop - 1
+        volumes = []
+        for sign in (1, -1):
+            x = problem.zero()
+            x[0, z] = sign * step
+            volumes.append(-0.5 * torch.linalg.slogdet(slow_covariance(replace(problem, base=problem.retract(x))))[1])
+        slope[z] = (volumes[0] - volumes[1]) / (2 * step)
+    expected = -covariance @ slope
+    found = error_bars(problem, truth, problem.free).posterior.shift[0]
+    assert expected.abs().max() > 0.02  # natural steps
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05 * float(expected.abs().max()))
+
+
+def test_frames_that_were_not_asked_follow_what_is_shared(random_body):
+    """Keyframes: shape as those alone know it, the other frames under it: slow, with dense matrices."""
+    frames, chosen = 5, torch.tensor([0, 3])
+    truth = drawn(random_body, 1, frames, seed=2)
+    problem = clip(random_body, truth, {**TERMS, **SMOOTH}, ("transl", "expression", "betas"))
+    found = error_bars(problem, truth, problem.free, chosen)
+    few = slow_covariance(problem.at(chosen))
+    m = problem.shared["betas"].stop
+    shared = few[-m:, -m:]
+    precision = torch.linalg.inv(slow_covariance(problem))
+    own = torch.linalg.inv(precision[:-m, :-m])
+    gain = -own @ precision[:-m, -m:]
+    expected = (own + gain @ shared @ gain.T).diagonal()
+    shift = found.posterior.shift[0]
+    n = problem.local["expression"].stop
+    units = torch.ones(n, dtype=torch.float64)
+    for block in problem.free:
+        if block.name in problem.local:
+            units[problem.local[block.name]] = block.unit
+    sd = ((expected + shift[:-m].square()).sqrt().unflatten(0, (frames, n)) * units).numpy()
+    for name, place in problem.local.items():
+        np.testing.assert_allclose(found.blocks[name], sd[:, place], rtol=1e-3)
+    np.testing.assert_allclose(found.blocks["betas"][0] ** 2, (shared.diagonal() + shift[-m:].square()).numpy(), rtol=1e-3)
+    # What frames share moves them along: no frame keeps its place while the shape is another.
+    follow = (gain @ shift[-m:]).unflatten(0, (frames, n))
+    assert follow.abs().max() > 0.1 * shift[:-m].abs().max()
 
 
 @pytest.fixture(scope="module")

@@ -97,9 +97,11 @@ def hands_of(arrays: SmplArrays, shelf: Path, flat_mean: bool) -> Hands | None:
     if found is None and not flat_mean:
         raise ModelError(
             f"{arrays.path}: has no hands_meanl and hands_meanr, and there are no MANO_LEFT and MANO_RIGHT in "
-            f"{shelf.resolve()}. What to do: put them there (https://mano.is.tue.mpg.de/), or set `flat_hand_mean: true`"
+            f"{shelf.resolve()}. What to do: put them there (https://mano.is.tue.mpg.de/), or set "
+            "`flat_hand_mean: true`"
         )
-    return Hands(*(torch.as_tensor(part, dtype=torch.float32) for part in (means, components)), flat_mean)
+    mean, rows = (torch.as_tensor(part, dtype=torch.float32) for part in (means, components))
+    return Hands(mean, rows, flat_mean)
 
 
 def hand_decoders(body: SkinnedBody, count: int | None, arrays: SmplArrays) -> tuple[HandComponents, ...]:

@@ -129,7 +129,7 @@ class SkinnedBody:
 
     @cached_property
     def levers(self) -> Levers:
-        return make_levers(self.skeleton, self.skin)
+        return make_levers(self.skeleton, self.skin, final_points(self.contour, self.skin.points))
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -72,7 +72,7 @@ class DecodedBody:
         return self.inner.pose(self.full(parameters))
 
     def chain(self, parameters: Parameters, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Derivatives by steps of rotations (problems, frames, ..., steps) as derivatives by the vectors behind them."""
+        """Derivatives by steps of rotations (problems, frames, ..., steps) as those by the vectors behind them."""
         found = dict(rows)
         for decoder in self.decoders:
             if decoder.target in found:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from fitting.bodies.contour import contour_pick
-from fitting.bodies.jacobian import Levers, Pose, coefficient_rows, corrective_rows, turn_rows, turned_rows
+from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, turn_rows, turned_rows
 from fitting.types import Parameters
 
 if TYPE_CHECKING:
@@ -74,41 +73,15 @@ def by_coefficients(
     """Shape and expression; and rotations, as far as pose correctives follow them."""
     spans = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in names}
     turns = {name: span for name, span in body.spans(body.rotation_blocks).items() if name in names}
-    if not spans and not (turns and body.levers.corrected):
+    levers = body.levers
+    if not spans and not (turns and levers.corrected):
         return {}
-    levers, table = body.levers, None
-    if body.contour is not None and pick is not None:
-        table = pick.amax(dim=0).nonzero()[:, 0]  # the rows of the contour's table that any frame looks at
-        levers, rows = candidates_of(body, rows, pick, table)
-    turned = turned_rows(levers, rows, pose.rotations)
-    found = {name: coefficient_rows(levers, columns, turned) for name, columns in spans.items()}
+    turned = turned_rows(levers.joint, rows, pose.rotations)
+    found = {name: coefficient_rows(levers, columns, turned, pick) for name, columns in spans.items()}
     if levers.corrected:
         for name, joints in turns.items():
-            found[name] = corrective_rows(levers, range(joints.start, joints.stop), turned, pose.local)
-    return found if table is None else {name: on_points(body, value, len(table)) for name, value in found.items()}
-
-
-def candidates_of(
-    body: SkinnedBody, rows: Tensor, pick: Tensor, table: Int[Tensor, " looked_at"]
-) -> tuple[Levers, Float[Tensor, "batch candidates rows 3"]]:
-    """The levers of the fixed points and of the contour's rows in `table`, and their share of the functional."""
-    assert body.contour is not None
-    count = body.contour.vertices.shape[1]
-    static, first = rows.shape[1] - count, body.skin.points - body.contour.vertices.shape[0] * count
-    sliding = pick[:, table][..., None, None, None] * rows[:, None, static:]
-    some = first + (table[:, None] * count + torch.arange(count).to(table)).flatten()
-    kept = torch.cat([torch.arange(first).to(some), some])
-    levers = replace(body.levers, joint=body.levers.joint[kept], constant=body.levers.constant[kept])
-    return levers, torch.cat([rows[:, :static], sliding.flatten(1, 2)], dim=1)
-
-
-def on_points(
-    body: SkinnedBody, rows: Float[Tensor, "batch candidates rows _"], looked_at: int
-) -> Float[Tensor, "batch points rows _"]:
-    """Sums a contour's candidates, each already weighted by how much it is picked."""
-    assert body.contour is not None
-    static = rows.shape[1] - looked_at * body.contour.vertices.shape[1]
-    return torch.cat([rows[:, :static], rows[:, static:].unflatten(1, (looked_at, -1)).sum(dim=1)], dim=1)
+            found[name] = corrective_rows(levers, range(joints.start, joints.stop), turned, pick, pose.local)
+    return found
 
 
 def by_turns(

@@ -20,15 +20,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fitting.bodies.skinning import Skeleton, Skin
+from fitting.bodies.skinning import Skeleton, Skin, joint_of_entries, sparse
 
 
 @dataclass(frozen=True)
 class Levers:
-    """What moves each point when a coefficient grows, split by the joint that turns it; constant per body."""
+    """What moves each point when a coefficient grows, split by the joint that turns it; constant per body.
+
+    A fixed point has one row of constants, a point of a contour one for each row of its table, all turned by the same
+    joints. Fixed points stand first.
+    """
 
     joint: Int[Tensor, "points slots"]  # which rotation a slot is turned by; len(joints) stands for none
-    constant: Float[Tensor, "points slots*3 coefficients"]  # coefficients, then the pose feature where there is one
+    fixed: Float[Tensor, "fixed lever coefficients"]  # coefficients, then the pose feature where there is one
+    sliding: Float[Tensor, "sliding table lever coefficients"]
     corrected: bool  # whether the last 9 * (joints - 1) coefficients are the pose feature
 
 
@@ -58,29 +63,67 @@ class Pose:
 # ------------------------------------------------------------------ what is constant
 
 
-def make_levers(skeleton: Skeleton, skin: Skin) -> Levers:
-    """The constants of a (restricted) body."""
-    joints, points = len(skeleton.parents), skin.points
+def make_levers(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]) -> Levers:
+    """The constants of a (restricted) body. `final` tells for each of the skin's points which keypoint it is a part of;
+    those of a contour stand last, row by row of its table."""
     entry_joint = joint_of_entries(skin)
-    d_joint = skeleton.directions.unflatten(1, (joints, 3))  # coefficients, joints, 3
-    d_rest = skin.directions.unflatten(1, (-1, 3))[:, skin.entry_rest]  # coefficients, entries, 3
-    features = 0 if skin.pose_directions is None else len(skin.pose_directions)
-    size = len(d_joint) + features
-    table = d_joint.new_zeros(points, joints + 1, 3, size)
-    weight = skin.entry_weight
-    arm = ((d_rest - d_joint[:, entry_joint]) * weight[:, None]).permute(1, 2, 0)
-    if skin.pose_directions is not None:
-        corrective = skin.pose_directions.unflatten(1, (-1, 3))[:, skin.entry_rest] * weight[:, None]
-        arm = torch.cat([arm, corrective.permute(1, 2, 0)], dim=2)
-    table.index_put_((skin.entry_point, entry_joint), arm, accumulate=True)
-    mass = weight.new_zeros(points, joints).index_put_((skin.entry_point, entry_joint), weight, accumulate=True)
+    hanging = masses(skin) @ subtree(skeleton.parents).to(skin.entry_weight).mT
+    joint, slot_of = slots_of(skeleton.parents, skin, final)
+    slots = joint.shape[1]
+    arms = entry_arms(skeleton, skin, entry_joint)  # entries, 3, coefficients
+    constant = arms.new_zeros(skin.points * slots, 3, arms.shape[2])
+    constant.index_add_(0, skin.entry_point * slots + slot_of[skin.entry_point, entry_joint], arms)
     # A joint's place is its parent's plus the parent's rotation of the difference of their rest places.
-    hanging = mass @ subtree(skeleton.parents).to(weight).mT  # points, joints: how much of a point hangs on a joint
-    coefficients = len(d_joint)
-    for joint, parent in enumerate(skeleton.parents):
-        difference = d_joint[:, joint] if parent < 0 else d_joint[:, joint] - d_joint[:, parent]
-        table[:, parent if parent >= 0 else joints, :, :coefficients] += hanging[:, joint, None, None] * difference.mT
-    return Levers(*pack_slots(table), corrected=features > 0)
+    d_joint = skeleton.directions.unflatten(1, (len(skeleton.parents), 3))  # coefficients, joints, 3
+    for k, parent in enumerate(skeleton.parents):
+        difference = d_joint[:, k] if parent < 0 else d_joint[:, k] - d_joint[:, parent]
+        some = hanging[:, k].nonzero()[:, 0]
+        cells = some * slots + slot_of[some, parent]  # the last column, -1, stands for none
+        constant[cells, :, : len(d_joint)] += hanging[some, k, None, None] * difference.mT
+    rows = constant.unflatten(0, (skin.points, slots)).flatten(1, 2)
+    points = len(joint)
+    table = (skin.points - points) // max(repeated(final, points), 1) + 1
+    fixed = points - repeated(final, points)
+    sliding = rows[fixed:].unflatten(0, (table, -1)).transpose(0, 1) if points > fixed else rows[:0, None]
+    return Levers(joint, rows[:fixed].contiguous(), sliding.contiguous(), skin.pose_directions is not None)
+
+
+def repeated(final: Int[Tensor, " candidates"], points: int) -> int:
+    """How many points have more than one candidate."""
+    return int((torch.bincount(final, minlength=points) > 1).sum())
+
+
+def entry_arms(
+    skeleton: Skeleton, skin: Skin, entry_joint: Int[Tensor, " entries"]
+) -> Float[Tensor, "entries 3 coefficients"]:
+    """How far an entry moves from its joint when a coefficient grows, in the joint's axes, times its weight."""
+    d_joint = skeleton.directions.unflatten(1, (len(skeleton.parents), 3))
+    arms = skin.directions.unflatten(1, (-1, 3))[:, skin.entry_rest] - d_joint[:, entry_joint]
+    if skin.pose_directions is not None:
+        arms = torch.cat([arms, skin.pose_directions.unflatten(1, (-1, 3))[:, skin.entry_rest]])
+    return (arms * skin.entry_weight[:, None]).permute(1, 2, 0)
+
+
+def slots_of(
+    parents: tuple[int, ...], skin: Skin, final: Int[Tensor, " candidates"]
+) -> tuple[Int[Tensor, "points slots"], Int[Tensor, "candidates turns"]]:
+    """Which joints turn a part of each keypoint, and the slot of each; turn len(parents) stands for none."""
+    touched = masses(skin) != 0
+    hanging = (touched.to(skin.entry_weight) @ subtree(parents).to(skin.entry_weight).mT) > 0
+    used = torch.cat([touched, torch.zeros_like(touched[:, :1])], dim=1)
+    for k, parent in enumerate(parents):
+        used[:, parent] |= hanging[:, k]
+    points = int(final.max()) + 1 if len(final) else 0
+    by_point = used.new_zeros(points, used.shape[1], dtype=torch.int64).index_add_(0, final, used.long()) > 0
+    order = torch.argsort(by_point.long(), dim=1, descending=True, stable=True)
+    slots = int(by_point.sum(dim=1).max()) if points else 0
+    return order[:, :slots], (by_point.cumsum(dim=1) - 1)[final]
+
+
+def masses(skin: Skin) -> Float[Tensor, "candidates joints"]:
+    """How much of each of the skin's points each joint carries."""
+    table = skin.entry_weight.new_zeros(skin.points, len(skin.joint_counts))
+    return table.index_put_((skin.entry_point, joint_of_entries(skin)), skin.entry_weight, accumulate=True)
 
 
 def make_pairs(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]) -> Pairs:
@@ -94,13 +137,8 @@ def make_pairs(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]
     table = torch.tensor([joints if parent < 0 else parent for parent in skeleton.parents]).to(joint)
     counts = torch.bincount(joint, minlength=joints)
     ones = skin.entry_weight.new_ones(len(entry))
-    entries = torch.sparse_coo_tensor(torch.stack([place, entry]), ones, (len(keys), len(skin.entry_point)))
-    return Pairs(points, point, joint, table[joint], (0, *counts.cumsum(0).tolist()), entries.coalesce())
-
-
-def joint_of_entries(skin: Skin) -> Int[Tensor, " entries"]:
-    counts = torch.tensor(skin.joint_counts).to(skin.entry_point)
-    return torch.repeat_interleave(torch.arange(len(counts)).to(counts), counts)
+    entries = sparse(torch.stack([place, entry]), ones, (len(keys), len(skin.entry_point))).coalesce()
+    return Pairs(points, point, joint, table[joint], (0, *counts.cumsum(0).tolist()), entries)
 
 
 def subtree(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
@@ -111,29 +149,21 @@ def subtree(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
     return below
 
 
-def pack_slots(table: Float[Tensor, "points turns 3 size"]) -> tuple[Tensor, Tensor]:
-    """Leaves out the rotations that move nothing: as many slots as the busiest point needs."""
-    used = (table.abs().amax(dim=(2, 3)) > 0).to(torch.int64)
-    slots = int(used.sum(dim=1).max())
-    order = torch.argsort(used, dim=1, descending=True, stable=True)[:, :slots]
-    picked = torch.gather(table, 1, order[:, :, None, None].expand(-1, -1, *table.shape[2:]))
-    return order, picked.flatten(1, 2)
-
-
 # ------------------------------------------------------------------ derivatives
 
 
 def turned_rows(
-    levers: Levers, functional: Float[Tensor, "batch points rows 3"], rotations: Float[Tensor, "batch joints 3 3"]
-) -> Float[Tensor, "points slots*3 rows batch"]:
+    joint: Int[Tensor, "points slots"],
+    functional: Float[Tensor, "batch points rows 3"],
+    rotations: Float[Tensor, "batch joints 3 3"],
+) -> Float[Tensor, "points lever rows batch"]:
     """The functional in the axes of every joint that carries a part of its point."""
     batch, points, rows, _ = functional.shape
-    slots = levers.joint.shape[1]
     turns = with_identity(rotations)
     along = functional.permute(1, 3, 2, 0).contiguous()  # points, 3, rows, batch
-    turned = functional.new_empty(points, slots, 3, rows, batch)
-    for slot in range(slots):
-        R = turns[levers.joint[:, slot]][:, :, :, None]  # points, 3, 3, 1, batch
+    turned = functional.new_empty(points, joint.shape[1], 3, rows, batch)
+    for slot in range(joint.shape[1]):
+        R = turns[joint[:, slot]][:, :, :, None]  # points, 3, 3, 1, batch
         part = turned[:, slot]
         torch.mul(along[:, 0, None], R[:, 0], out=part)
         part.addcmul_(along[:, 1, None], R[:, 1]).addcmul_(along[:, 2, None], R[:, 2])
@@ -141,11 +171,23 @@ def turned_rows(
 
 
 def coefficient_rows(
-    levers: Levers, columns: slice, turned: Float[Tensor, "points slots*3 rows batch"]
+    levers: Levers,
+    columns: slice,
+    turned: Float[Tensor, "points lever rows batch"],
+    pick: Float[Tensor, "batch table"] | None,
 ) -> Float[Tensor, "batch points rows columns"]:
-    """d (functional . point) / d coefficient, for some columns of the basis."""
-    found = torch.bmm(turned.flatten(2).mT, levers.constant[:, :, columns])  # points, rows * batch, columns
-    return found.unflatten(1, turned.shape[2:]).permute(2, 0, 1, 3)
+    """d (functional . point) / d coefficient, for some columns of the basis; `pick`: how much of each row of its table
+    a contour takes."""
+    points, _, rows, batch = turned.shape
+    fixed, constant = len(levers.fixed), levers.fixed[:, :, columns]
+    found = turned.new_empty(points, rows * batch, constant.shape[2])
+    torch.bmm(turned[:fixed].flatten(2).mT, constant, out=found[:fixed])
+    if pick is not None:
+        table = pick.amax(dim=0).nonzero()[:, 0]  # the rows that any frame looks at
+        weighted = turned[fixed:, None] * pick.mT[table, None, None]  # points, table, slots * 3, rows, batch
+        some = levers.sliding[:, table][..., columns].flatten(1, 2)
+        torch.bmm(weighted.flatten(3).flatten(1, 2).mT, some, out=found[fixed:])
+    return found.unflatten(1, (rows, batch)).permute(2, 0, 1, 3)
 
 
 def turn_rows(
@@ -174,15 +216,16 @@ def turn_rows(
 def corrective_rows(
     levers: Levers,
     joints: range,
-    turned: Float[Tensor, "points slots*3 rows batch"],
+    turned: Float[Tensor, "points lever rows batch"],
+    pick: Float[Tensor, "batch table"] | None,
     local: Float[Tensor, "batch joints 3 3"],
 ) -> Float[Tensor, "batch points rows steps"]:
     """What turning joints does through the pose correctives alone."""
-    first = levers.constant.shape[2] - 9 * (local.shape[1] - 1)
+    first = levers.fixed.shape[2] - 9 * (local.shape[1] - 1)
     moved = range(max(joints.start, 1), joints.stop)  # the root has no correctives
     steps = rotation_steps(local[:, moved.start : moved.stop])  # batch, joints, 9, 3
     columns = slice(first + 9 * (moved.start - 1), first + 9 * (moved.stop - 1))
-    feature = coefficient_rows(levers, columns, turned).unflatten(3, (len(moved), 9))
+    feature = coefficient_rows(levers, columns, turned, pick).unflatten(3, (len(moved), 9))
     found = feature.permute(0, 3, 1, 2, 4).flatten(2, 3) @ steps  # batch, joints, points * rows, 3
     found = found.unflatten(2, feature.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(3)
     return pad(found, (3 * (moved.start - joints.start), 0))
@@ -193,7 +236,7 @@ def rows_of(matrix: Tensor, span: slice) -> Tensor:
     row, column = matrix.indices()
     inside = (row >= span.start) & (row < span.stop)
     where = torch.stack([row[inside] - span.start, column[inside]])
-    return torch.sparse_coo_tensor(where, matrix.values()[inside], (span.stop - span.start, matrix.shape[1]))
+    return sparse(where, matrix.values()[inside], (span.stop - span.start, matrix.shape[1]))
 
 
 def with_identity(rotations: Float[Tensor, "batch joints 3 3"]) -> Float[Tensor, "turns 3 3 batch"]:

@@ -109,9 +109,7 @@ def embedded_places(
     return torch.where((embedding.joints >= 0)[:, None], joints[embedding.joints.clamp(min=0)], places)
 
 
-def yard_stick(
-    embedding: Embedding, template: Float[Tensor, "vertices 3"], joints: Float[Tensor, "joints 3"]
-) -> float:
+def yard_stick(embedding: Embedding, template: Float[Tensor, "vertices 3"], joints: Float[Tensor, "joints 3"]) -> float:
     """Metres between the layout's size pair on the mean body; NaN where the body lacks those points."""
     place = {int(index): k for k, index in enumerate(embedding.points)}
     places = embedded_places(embedding, template, joints)

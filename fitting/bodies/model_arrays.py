@@ -53,7 +53,9 @@ class ModelFile:
             raise ModelError(f"{self.path}: {key} holds {array.dtype} where numbers are expected")
         array = np.atleast_1d(array).astype(np.float32 if array.dtype in (np.float16, np.float32) else np.float64)
         if not np.isfinite(array).all():
-            raise ModelError(f"{self.path}: {key} has values that are not finite: the file is damaged, download it again")
+            raise ModelError(
+                f"{self.path}: {key} has values that are not finite: the file is damaged, download it again"
+            )
         return array
 
     def integers(self, key: str) -> np.ndarray:

@@ -20,7 +20,12 @@ from fitting.types import Block
 JOINT_NAMES = {
     "smpl": smpl_joints.SMPL_JOINTS, "smplh": smpl_joints.SMPLH_JOINTS, "smplx": smpl_joints.SMPLX_JOINTS,
 }  # fmt: skip
-_SPECIAL = {"pelvis": "global_orient", "jaw": "jaw_pose", "left_eye_smplhf": "leye_pose", "right_eye_smplhf": "reye_pose"}
+_SPECIAL = {
+    "pelvis": "global_orient",
+    "jaw": "jaw_pose",
+    "left_eye_smplhf": "leye_pose",
+    "right_eye_smplhf": "reye_pose",
+}
 _FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 UNITS = {"global_orient": 0.1, "body_pose": 0.1, "left_hand_pose": 0.2, "right_hand_pose": 0.2}
 

@@ -48,7 +48,9 @@ def find_smpl(shelf: Path, wanted: str, gender: str = "neutral") -> Path:
     if wanted == OPEN_BODY:
         path = shelf / f"{OPEN_BODY}.npz"
         if not path.is_file():
-            raise ModelError(f"{path}: there is no such model file. What to do: install Keyfit again, it is part of it.")
+            raise ModelError(
+                f"{path}: there is no such model file. What to do: install Keyfit again, it is part of it."
+            )
         return path
     family = _FAMILIES[wanted]
     if gender not in GENDERS:

@@ -124,7 +124,9 @@ def read_vposer(path: Path, joints: int = JOINTS) -> VPoser:
         if all(f"{name}.weight" in by_name for name in names):
             first, second, out = (read_layer(by_name, name) for name in names)
             check_sizes(file, [first, second, out])
-            return VPoser(version, first, second, out, still=joints - JOINTS, sha256=sha256(file.read_bytes()).hexdigest())
+            return VPoser(
+                version, first, second, out, still=joints - JOINTS, sha256=sha256(file.read_bytes()).hexdigest()
+            )
     some = ", ".join(list(by_name)[:3]) or "nothing"
     raise ModelError(f"{file}: no decoder of VPoser in it (found {some}, ...): {KINDS}")
 

@@ -12,16 +12,25 @@ from pathlib import Path
 
 from fitting.codes import (
     deca,
+    easymocap,
     emica,
     emoca,
+    expose,
     flame_params,
     gagavatar,
     gaussian_avatars,
     head_tracker,
+    hmr2,
+    humandata,
     imavatar,
     keyfit_npz,
     mica,
+    phalp,
+    pixie,
     smirk,
+    smplerx,
+    smplifyx,
+    spin,
     torch_frames,
     track_params,
     vhap,
@@ -32,6 +41,7 @@ from fitting.track import Track
 from fitting.types import InputError
 
 READERS = (
+    phalp,  # first: other readers of .pkl expect a plain pickle
     keyfit_npz,
     vhap,
     gaussian_avatars,
@@ -40,6 +50,14 @@ READERS = (
     track_params,
     imavatar,
     gagavatar,
+    smplifyx,
+    pixie,
+    smplerx,
+    expose,
+    easymocap,
+    humandata,
+    hmr2,
+    spin,
     smirk,
     mica,
     flame_params,

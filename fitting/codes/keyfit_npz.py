@@ -48,6 +48,7 @@ def track_of(arrays: dict[str, Any], path: Path) -> Track:
         for name, array in arrays.items()
         if name not in NOT_BLOCKS
         and not name.endswith("_sd")
+        and not name.startswith("start_")
         and isinstance(array, np.ndarray)
         and array.ndim == 2
         and array.dtype.kind == "f"

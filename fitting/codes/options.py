@@ -13,4 +13,5 @@ class CodesOptions:
     order: Literal["expression,global,jaw", "expression,jaw,global"] | None = None
     model: str | None = None
     image_size: tuple[int, int] | None = None  # width, height of the full image, where the source does not say it
+    focal: float | None = None  # pixels, where the source uses one that it does not say
     fps: float | None = None

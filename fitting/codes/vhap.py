@@ -37,7 +37,8 @@ CAMERA_Z = 1.0  # metres
 
 def accepts(source: Source) -> bool:
     """The file, or a folder of them: the last epoch's is read."""
-    return KEYS <= chosen(source).keys
+    file = chosen(source)
+    return file.suffix == ".npz" and KEYS <= file.keys
 
 
 def chosen(source: Source) -> Source:

@@ -31,7 +31,7 @@ class Square:
     mirrored: bool = False
     pixels: int = CROP  # of its side
 
-    def to_picture(self, points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
+    def to_picture(self, points: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
         return points @ self.linear.T + self.offset
 
 

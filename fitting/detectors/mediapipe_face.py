@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fitting.detectors.backends import Backend, Image, Proposal, open_backend
 from fitting.detectors.looks import Face, find, follow, turned
+from fitting.detectors.options import DetectorOptions
 from fitting.layouts import MEDIAPIPE478
 from fitting.layouts.persons import box_of, gather, longest_lived, overlaps, persons_in_clip, persons_in_photos
 from fitting.types import NoPersonError, Observations, Pictures
@@ -32,20 +32,6 @@ _NEW, _FOLLOWED = _Limits(0.015, 50.0), _Limits(0.025, 70.0)
 _SURE = 0.01  # spread up to which the confidence is 1
 _SAME_FACE = 0.3  # overlap of two boxes on one face
 _SEARCH_EVERY = 10  # frames of a clip with nobody in it between thorough searches
-
-
-@dataclass(frozen=True)
-class DetectorOptions:
-    max_persons: int = 5
-    """At most so many: the largest faces of a photo, the persons of a clip who are there longest."""
-    task_file: Path | None = None
-    """MediaPipe's face_landmarker.task: gives blendshapes and head matrices. Without, the models in the wheel."""
-    min_confidence: float = 0.5
-    """What MediaPipe's detector must be sure of, 0..1."""
-    max_gap: int = 60
-    """A person of a clip who was away for more frames than this comes back as another."""
-    progress: Callable[[int, int], None] | None = None
-    """Called after every picture with how many are done, and how many there are."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """MediaPipe's two programming interfaces for bodies behind one: the models in the 0.10.21 wheel, or .task files.
 
-Both are asked for single pictures only, as for faces: what tracks also smooths, and lags.
+Both are asked for single pictures only, as for faces. On four photographs moved by known motions, the tracking mode of
+Holistic lags by 0.4-1.1 frames and scatters by 1.1-1.7 % of the person's size; single pictures by 0.6-1.0 %, and the
+two looks of `body_looks.py` by 0.4-0.7 %, without lag.
 """
 
 from __future__ import annotations

@@ -6,12 +6,34 @@ asks for. Files appear whole or not at all.
 
 from collections.abc import Mapping
 
-from fitting.exports import flame_params, params
+from fitting.exports import (
+    amass,
+    deca,
+    flame_params,
+    gaussian_avatars,
+    humandata,
+    imavatar,
+    params,
+    smplifyx,
+    spin,
+    talking_gaussian,
+    vhap,
+)
+from fitting.exports.from_solution import track_of
 from fitting.exports.target import Export, Target
 
 EXPORTS: Mapping[str, Export] = {
     "flame_params": flame_params.EXPORT,
     "params": params.EXPORT,
+    "deca": deca.EXPORT,
+    "imavatar": imavatar.EXPORT,
+    "vhap": vhap.EXPORT,
+    "gaussian_avatars": gaussian_avatars.EXPORT,
+    "talking_gaussian": talking_gaussian.EXPORT,
+    "smplifyx": smplifyx.EXPORT,
+    "spin": spin.EXPORT,
+    "humandata": humandata.EXPORT,
+    "amass": amass.EXPORT,
 }
 
-__all__ = ["EXPORTS", "Export", "Target"]
+__all__ = ["EXPORTS", "Export", "Target", "track_of"]

@@ -19,6 +19,7 @@ class Target:
     folder: Path
     body: Body | None = None
     observations: Observations | None = None
+    action_units: Path | None = None  # an OpenFace csv of the same frames
 
 
 @dataclass(frozen=True)

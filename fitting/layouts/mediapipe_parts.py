@@ -24,6 +24,8 @@ FACE70_IN_478 = (
 # fmt: on
 
 _FIRST_OF_FACE = HOLISTIC135.point_names.index("right_jaw_0")
+_STAND_IN = 0.5
+_NOT_BODY = tuple(k for k in range(len(HOLISTIC135)) if k not in HOLISTIC135.groups["body"])
 _HANDS = tuple(HOLISTIC135.groups[f"{side}_hand"] for side in ("left", "right"))
 
 
@@ -35,9 +37,11 @@ def join_parts(
     """(x, y, confidence) of HOLISTIC135, from the same of the parts; a part that was not found is NaN.
 
     `hands` are the subject's left and right. A face of 468 points has no pupils. Where a hand or the face was not
-    found, the few points that the pose has of it take their places. What was not found has confidence 0.
+    found, the few points that the pose has of it take their places, at half their confidence: they are coarse. What
+    was not found has confidence 0.
     """
     joined = to_layout(np.nan_to_num(pose), MEDIAPIPE33, HOLISTIC135)
+    joined[:, _NOT_BODY, 2] *= _STAND_IN
     for places, found in zip(_HANDS, hands, strict=True):
         _put(joined, places, found)
     count = 70 if face.shape[1] == 478 else 68

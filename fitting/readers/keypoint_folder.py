@@ -12,7 +12,7 @@ from typing import Any
 from fitting.readers import mmpose, openpose
 from fitting.readers.files import IMAGE_SUFFIXES, counts_on, files_in
 from fitting.readers.image_folder import read as read_images
-from fitting.readers.json_values import load, outline
+from fitting.readers.json_values import load
 from fitting.readers.landmarks import open_pictures
 from fitting.readers.options import ReadOptions
 from fitting.readers.people import People, observe_people
@@ -23,16 +23,13 @@ _TAIL = "_keypoints"
 
 
 def accepts(path: Path) -> bool:
-    """A folder whose json files are keypoints by their name, or stand alone, or have an image each."""
+    """A data folder; or a folder with json files called keypoints, or with json and neither images nor landmarks."""
     if not path.is_dir():
         return False
-    if _keypoints_of(path) != path:
-        return True
     files = files_in(path, {".json"})
-    images = {p.stem for p in files_in(path, IMAGE_SUFFIXES)}
-    return bool(files) and (
-        not images or any(p.stem.endswith(_TAIL) for p in files) or {p.stem for p in files} <= images
-    )
+    if _keypoints_of(path) != path or any(p.stem.endswith(_TAIL) for p in files):
+        return True
+    return bool(files) and not files_in(path, IMAGE_SUFFIXES | {".lms", ".pts"})
 
 
 def read(path: Path, options: ReadOptions) -> list[Observations]:
@@ -51,27 +48,27 @@ def read(path: Path, options: ReadOptions) -> list[Observations]:
         files = [file for file in files if _stem(file) in pictures.names] or files
     stems = [_stem(file) for file in files]
     names = pictures.names if pictures else row_names(stems, options)
-    contents: list[Any] = [{"people": []}] * len(names)
+    frames: list[list[Any]] = [[] for _ in names]
     for row, file in zip(rows_of(path, stems, names, "keypoint files"), files, strict=True):
-        contents[row] = load(file)
-    return observe_people(path, _people(path, files, contents, names), options, pictures)
+        frames[row] = _frame(file)
+    return observe_people(path, _people(path, frames, names), options, pictures)
 
 
-def _people(path: Path, files: Sequence[Path], contents: Sequence[Any], names: tuple[str, ...]) -> People:
-    """All files are of one tool: the one that the first tells."""
-    of_frame = dict(zip(names, contents, strict=True))
-    where = {name: path for name in names} | {_stem(file): file for file in files}
-    is_clip = counts_on(names)
-    filled = [content for content in contents if content != {"people": []}]
-    if filled and all(mmpose.is_one_frame(content) for content in filled):
-        frames = [content if isinstance(content, list) else [] for content in contents]
-        return mmpose.people_of(path, frames, names, is_clip)
-    other = next((file for file in files if not openpose.matches(of_frame.get(_stem(file), {"people": []}))), None)
-    if other is not None:
-        raise InputError(f"{other}: expected OpenPose's `people`, found {outline(of_frame[_stem(other)])}")
-    return openpose.people_of(
-        path, [openpose.parse(where[name], content) for name, content in of_frame.items()], names, is_clip
-    )
+def _frame(file: Path) -> list[openpose.Person] | list[dict[str, Any]]:
+    """OpenPose's people or MMPose's instances. Raises InputError for anything else."""
+    content = load(file)
+    if mmpose.is_one_frame(content):
+        return content
+    return openpose.parse(file, content)
+
+
+def _people(path: Path, frames: list[list[Any]], names: tuple[str, ...]) -> People:
+    """All files are of one tool."""
+    tools = {isinstance(person, openpose.Person) for frame in frames for person in frame}
+    if len(tools) > 1:
+        raise InputError(f"{path}: files of OpenPose and of MMPose in one folder: give each a folder of its own")
+    module = mmpose if tools == {False} else openpose
+    return module.people_of(path, frames, names, is_clip=counts_on(names))
 
 
 def _keypoints_of(path: Path) -> Path:

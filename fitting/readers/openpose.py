@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fitting.layouts import OPENPOSE137, OPENPOSE137B
+from fitting.layouts import COCO18, COCO19, OPENPOSE137, OPENPOSE137B
 from fitting.layouts.convert import to_layout
 from fitting.readers.files import with_size
 from fitting.readers.json_values import outline, triples
@@ -48,11 +48,14 @@ def parse(path: Path, content: Any) -> list[Person]:
 
 
 def people_of(path: Path, frames: Sequence[Sequence[Person]], names: Sequence[str], is_clip: bool) -> People:
-    """All frames in one layout: the body's alone where nobody has hands or a face, else body, hands and face."""
+    """All frames in one layout: the body's alone where nobody has hands or a face, else body, hands and face.
+
+    18 points are 19 without the mid-hip, which is made up; with hands they find their places among the 25.
+    """
     everybody = [person for frame in frames for person in frame]
     body = body_layout_of(path, [person.body for person in everybody])
     whole = any(person.rest[:, 2].any() for person in everybody)
-    layout = _whole(body) if whole else body
+    layout = _whole(body) if whole else COCO19 if body is COCO18 else body
     gain = _SURER_25B if "upper_neck" in body.point_names else 1.0
     found = [[_points(person, body, layout, gain) for person in frame] for frame in frames]
     tracked = bool(everybody) and all(person.number >= 0 for person in everybody)
@@ -66,7 +69,6 @@ def people_of(path: Path, frames: Sequence[Sequence[Person]], names: Sequence[st
 
 
 def _whole(body: Layout) -> Layout:
-    """18 and 19 points find their places among the 25."""
     return OPENPOSE137B if "upper_neck" in body.point_names else OPENPOSE137
 
 
@@ -74,9 +76,9 @@ def _points(person: Person, body: Layout, layout: Layout, gain: float) -> Float[
     points = person.body * [1.0, 1.0, gain] if len(person.body) else np.zeros((len(body), 3))
     if layout is body:
         return points
-    count = len(layout) - len(person.rest)
     joined = to_layout(points, body, layout)
-    joined[count:] = person.rest
+    if layout is not COCO19:  # which has no hands and no face
+        joined[-len(person.rest) :] = person.rest
     return joined
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from fitting.layouts import BODY25, BODY25B, COCO18, COCO19
+from fitting.layouts.persons import body_boxes
 from fitting.types import InputError, Layout
 
 _BY_COUNT = {18: COCO18, 19: COCO19, 25: BODY25}
@@ -36,27 +38,30 @@ def body_layout_of(path: Path, bodies: Sequence[Float[np.ndarray, "points 3"]]) 
 def is_25b(bodies: Float[np.ndarray, "people 25 3"]) -> bool:
     """Whether bodies of 25 points are BODY_25B's, which has the left side first and no neck.
 
-    Both readings say that some point lies in the middle of others: BODY_25's neck and mid-hip between shoulders and
-    hips, BODY_25B's nose between the eyes and between the ears. The reading whose middles are nearer is right;
-    everybody in the input has a vote, in longer sides of the person.
+    Read the right way, the points of a head lie close together and those of a foot close to its ankle. Read the other
+    way, shoulders or ankles are taken for ears. The reading whose points lie closer is right, in longer sides of the
+    person, over everybody and every pair that was seen.
     """
-    as_25 = _middles(bodies, ((1, 2, 5), (8, 9, 12)))
-    as_25b = _middles(bodies, ((0, 1, 2), (0, 3, 4), (17, 5, 6)))
-    both = np.isfinite(as_25) & np.isfinite(as_25b)
-    if both.any():
-        return bool(np.median(as_25[both] - as_25b[both]) > 0)
-    return bool(np.isfinite(as_25b).any() and not np.isfinite(as_25).any())
+    as_25, as_25b = (_mean_distance(bodies, _close_pairs(layout)) for layout in (BODY25, BODY25B))
+    return bool(as_25b < as_25)  # infinite where no pair was seen
 
 
-def _middles(
-    bodies: Float[np.ndarray, "people 25 3"], triplets: tuple[tuple[int, int, int], ...]
-) -> Float[np.ndarray, " people"]:
-    """Mean distance of each first point from the middle of the other two; NaN where no triplet was seen."""
-    points = np.where(bodies[..., 2:] > 0, bodies[..., :2], np.nan)
-    with np.errstate(invalid="ignore"):
-        low, high = (f(np.nan_to_num(points, nan=n), axis=1) for f, n in ((np.min, np.inf), (np.max, -np.inf)))
-    size = np.maximum((high - low).max(axis=1), 1e-9)
-    apart = [np.linalg.norm(points[:, a] - (points[:, b] + points[:, c]) / 2, axis=-1) for a, b, c in triplets]
-    known = np.isfinite(apart)
-    total = np.where(known, apart, 0.0).sum(axis=0)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1) / size, np.nan)
+def _close_pairs(layout: Layout) -> list[tuple[int, int]]:
+    """Points of the head with each other, of each foot with its ankle."""
+    place = {name: k for k, name in enumerate(layout.point_names)}
+    feet = [
+        (place[f"{side}_ankle"], place[f"{side}_{point}"])
+        for side in ("left", "right")
+        for point in ("big_toe", "small_toe", "heel")
+    ]
+    return [*combinations(layout.groups["head"], 2), *feet]
+
+
+def _mean_distance(bodies: Float[np.ndarray, "people 25 3"], pairs: list[tuple[int, int]]) -> float:
+    people = bodies[(bodies[..., 2] > 0).any(axis=1)]
+    boxes = body_boxes(people)
+    size = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0), 1e-9)[:, None]
+    a, b = (people[:, list(ends)] for ends in zip(*pairs, strict=True))
+    both = (a[..., 2] > 0) & (b[..., 2] > 0)
+    apart = np.linalg.norm(a[..., :2] - b[..., :2], axis=-1) / size
+    return float(apart[both].mean()) if both.any() else float("inf")

@@ -8,13 +8,18 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
-from scipy.sparse import coo_matrix, csr_matrix, diags
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import diags
 from scipy.sparse.linalg import splu
 
 from fitting.render import maps
-from fitting.render.texture import Texels
+from fitting.render.parts import adjacency, loose_parts
+from fitting.render.texels import Texels
 
+GLIMPSE = 0.25
+"""Loose parts (eyeballs, teeth, tongue) of which no larger share was seen keep the model's own colours: a slit between
+the lids does not tell where iris and white are once the eye turns."""
+GUTTER = 1 / 128
+"""Share of the map's side over which colours go on beside the surface."""
 SURE = 0.15
 """Weight (a surface seen squarely in one picture has 1) at which a texel's own colour counts half."""
 
@@ -30,7 +35,11 @@ def complete(
 
     A part of the mesh of which nothing was seen takes `otherwise`.
     """
-    smooth = extend(*vertex_means(colours, weights, texels, faces, len(otherwise)), faces, otherwise)
+    means, known = vertex_means(colours, weights, texels, faces, len(otherwise))
+    part = loose_parts(faces, len(otherwise))
+    glimpsed = (np.bincount(part, known) < GLIMPSE * np.bincount(part))[part]
+    smooth = extend(means, known & ~glimpsed, faces, otherwise)
+    weights = np.where(glimpsed[faces[texels.triangle, 0]], 0, weights)
     below = maps.interpolate(smooth, faces, texels.triangle, texels.barycentrics)
     share = (weights / (weights + SURE))[:, None]
     picture = np.zeros((texels.size**2, 3))
@@ -62,8 +71,7 @@ def extend(
     otherwise: Float[np.ndarray, "vertices 3"],
 ) -> Float[np.ndarray, "vertices 3"]:
     """Unknown vertices become the mean of their neighbours (a harmonic function on the mesh's edges)."""
-    links = adjacency(faces, len(values))
-    _, part = connected_components(links, directed=False)
+    links, part = adjacency(faces, len(values)), loose_parts(faces, len(values))
     reached = np.isin(part, part[known])
     filled = np.where(known[:, None], values, otherwise)
     unknown = np.flatnonzero(reached & ~known)
@@ -75,20 +83,13 @@ def extend(
     return filled
 
 
-def adjacency(faces: Int[np.ndarray, "triangles 3"], count: int) -> csr_matrix:
-    """1 where two vertices share an edge."""
-    first, second = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
-    links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
-    links.data[:] = 1
-    return links
-
-
 def with_gutter(picture: Float[np.ndarray, "size size 3"], texels: Texels) -> Float[np.ndarray, "size size 3"]:
-    """Texels beside the surface repeat the nearest one on it, so that filtering draws in no black."""
+    """Texels beside the surface repeat the nearest one on it, so that filtering draws in no black; further out the map
+    has its mean colour."""
     covered = np.zeros(picture.shape[:2], dtype=bool)
     covered.ravel()[texels.index] = True
     if covered.all() or not covered.any():
         return picture
-    nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
-    return picture[tuple(nearest)]
+    distance, nearest = distance_transform_edt(~covered, return_indices=True)
+    near = (distance <= max(2.0, GUTTER * texels.size))[..., None]
+    return np.where(near, picture[tuple(nearest)], picture[covered].mean(axis=0))

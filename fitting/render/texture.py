@@ -7,47 +7,25 @@ clip the colour is a robust mean: hair that hangs in once, a highlight, a hand d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Int, UInt8
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from jaxtyping import Float, UInt8
+from scipy.ndimage import binary_erosion, distance_transform_edt, map_coordinates
 
 from fitting.render import maps
 from fitting.render.mesh import Camera, Mesh
-from fitting.render.raycast import build_scene, cast
+from fitting.render.raycast import cast
 from fitting.render.shade import edges
+from fitting.render.texels import Texels
 from fitting.render.view import RAYS
 
 LEAST_COSINE = 0.25
 """Surface turned further away than this (75 degrees) gives no colour."""
-OUTLINE = 0.008
-"""Share of the mesh's extent in the picture within which an outline takes weight off."""
+OUTLINE, STEP = 0.04, 0.008
+"""Share of the mesh's extent in the picture within which colours do not count: beside its outline, where the mesh may
+reach beyond the person (ears, hair) into the background; beside a step in depth, such as lids and nostrils."""
 NOISE = 6.0
 """Of 255: differences between frames that are no more than noise and breathing light."""
 CHUNK = 1 << 16
-
-
-@dataclass(frozen=True)
-class Texels:
-    """The texels of a square map that lie on the surface."""
-
-    size: int
-    index: Int[np.ndarray, " texels"]  # row * size + column
-    triangle: Int[np.ndarray, " texels"]
-    barycentrics: Float[np.ndarray, "texels 3"]
-
-
-def texels_on(uv: Float[np.ndarray, "points 2"], uv_faces: Int[np.ndarray, "triangles 3"], size: int) -> Texels:
-    """Which triangle covers the centre of each texel, found by rays onto the flat unfolded mesh."""
-    flat = np.concatenate([uv, np.ones((len(uv), 1))], axis=1)
-    column, row = np.meshgrid(np.arange(size), np.arange(size))
-    centres = np.stack([(column.ravel() + 0.5) / size, 1 - (row.ravel() + 0.5) / size], axis=-1)
-    origins = np.concatenate([centres, np.zeros((size * size, 1))], axis=1)
-    straight = np.broadcast_to(np.array([0, 0, 1], dtype=np.float32), origins.shape)
-    triangle, barycentrics, _ = cast(build_scene(flat, uv_faces), origins, straight)
-    index = np.flatnonzero(triangle >= 0)
-    return Texels(size, index, triangle[index], barycentrics[index])
 
 
 def gather(
@@ -79,9 +57,13 @@ def gather(
 def outline_weight(mesh: Mesh, camera: Camera) -> Float[np.ndarray, "height width"]:
     """0 on an outline or a step in depth, rising to 1 away from it."""
     hits = RAYS.hits(mesh, camera)
-    edge = edges(hits.triangle, hits.depth, mesh.facing, float(1 / camera.K[0, 0]), creases=False)
-    reach = np.sqrt(hits.mask.sum()) * OUTLINE + 1
-    return np.clip(distance_transform_edt(~edge) / reach - 0.5, 0, 1).astype(np.float32)
+    if not hits.mask.any():
+        return np.zeros(hits.mask.shape, dtype=np.float32)
+    step = edges(hits.triangle, hits.depth, mesh.facing, float(1 / camera.K[0, 0]), creases=False)
+    extent = np.sqrt(hits.mask.sum())
+    inward, aside = distance_transform_edt(hits.mask), distance_transform_edt(~(step & binary_erosion(hits.mask)))
+    weight = np.minimum(inward / (OUTLINE * extent + 1), aside / (STEP * extent + 1))
+    return np.clip(2 * weight - 1, 0, 1).astype(np.float32)
 
 
 def robust_mean(
@@ -90,8 +72,9 @@ def robust_mean(
     """Weighted mean over the frames, 0..255, from which frames that differ are left out: Geman-McClure weights round
     the weighted median (Black & Rangarajan 1996). 0 where no frame has a weight."""
     found = np.zeros(colours.shape[1:], dtype=np.float32)
-    for start in range(0, colours.shape[1], CHUNK):
-        part = slice(start, start + CHUNK)
+    seen = np.flatnonzero(weights.any(axis=0))
+    for start in range(0, len(seen), CHUNK):
+        part = seen[start : start + CHUNK]
         found[part] = _robust_mean(colours[:, part].astype(np.float32), weights[:, part].astype(np.float32), rounds)
     return found
 

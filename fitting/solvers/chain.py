@@ -4,7 +4,8 @@ With P_t the inverse of frame t's block when its turn comes and T_t its tie to t
 
     A_t+1 -= T_t P_t T_t'    T_t+1 -= d2 P_t T_t'    A_t+2 -= d2 P_t d2    (and the same for B and the right side)
 
-two products of n x n matrices a frame where d2 is diagonal, four where it is a block. Independent problems stand side by side in the first axis.
+two products of n x n matrices a frame where d2 is diagonal, four where it is a block. Independent problems stand side
+by side in the first axis.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class Links(NamedTuple):
     far_blocks: Float[Tensor, "problems frames n n"] | None = None
 
     def select(self, rows: Tensor) -> Links:
-        return Links(*(None if part is None else part[rows] for part in self))
+        return Links(self.near[rows], self.far[rows], *(None if part is None else part[rows] for part in self[2:]))
 
     def to(self, dtype: torch.dtype) -> Links:
-        return Links(*(None if part is None else part.to(dtype) for part in self))
+        return Links(self.near.to(dtype), self.far.to(dtype), *(None if p is None else p.to(dtype) for p in self[2:]))
 
     def far_ties(self) -> tuple[Tensor | None, ...]:
         """Frame by frame the whole tie to the one after the next; None where it is diagonal."""
@@ -79,7 +80,13 @@ class Eliminated:
         return Eliminated(self.links.to(dtype), self.inverse.to(dtype), self.tie.to(dtype), self.border.to(dtype))
 
     def select(self, rows: Tensor) -> Eliminated:
-        return replace(self, links=self.links.select(rows), inverse=self.inverse[rows], tie=self.tie[rows], border=self.border[rows])
+        return replace(
+            self,
+            links=self.links.select(rows),
+            inverse=self.inverse[rows],
+            tie=self.tie[rows],
+            border=self.border[rows],
+        )
 
     def forward(self, right: Float[Tensor, "problems frames n"], carried: Float[Tensor, "problems 2 n"]) -> Forward:
         """The right side on its way down; `carried` is what earlier frames leave to the window's first two."""

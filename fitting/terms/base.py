@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
 import roma
+import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
@@ -41,22 +42,29 @@ class Evidence:
 
     def position(self) -> dict[int, int]:
         """Where each layout index stands among the keypoints."""
-        return {int(index): place for place, index in enumerate(self.points)}
+        return {index: place for place, index in enumerate(self.points.tolist())}
 
 
 class Coordinates(Mapping[str, Tensor]):
     """Blocks as numbers (problems, frames or 1, tangent size): vectors as they are, rotations as axis-angle, made when
-    first asked for: the logarithm of a rotation nobody looks at is not taken."""
+    first asked for, all in one go: many small operations cost more than a large one."""
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
-        self.known: dict[str, Tensor] = {}
+
+    @cached_property
+    def vectors(self) -> dict[str, Tensor]:
+        rotations = {name: value for name, value in self.parameters.items() if value.ndim == 5}
+        found = roma.rotmat_to_rotvec(torch.cat(list(rotations.values()), dim=2))
+        sizes = [value.shape[2] for value in rotations.values()]
+        return {n: part.flatten(2) for n, part in zip(rotations, found.split(sizes, dim=2), strict=True)}
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self.known:
-            value = self.parameters[name]
-            self.known[name] = roma.rotmat_to_rotvec(value).flatten(2) if value.ndim == 5 else value
-        return self.known[name]
+        value = self.parameters[name]
+        return self.vectors[name] if value.ndim == 5 else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.parameters.blocks
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.parameters)

@@ -10,11 +10,13 @@ from fitting.unpickle.files import (
     load_pickles,
     load_torch,
 )
+from fitting.unpickle.joblib import load_joblib
 
 __all__ = [
     "CODES",
     "MODEL",
     "Subject",
+    "load_joblib",
     "load_npy_object",
     "load_npz",
     "load_pickle",

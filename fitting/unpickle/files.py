@@ -54,7 +54,7 @@ _LOOKS = (  # first bytes, what that is, what to do
     (b"\x80", "a pickle", "check that it is the right file and that its name ends in .pkl"),
     (b"{", "a JSON text", "check that it is the right file"),
 )
-_LARGEST = 4 << 30
+LARGEST = 4 << 30
 
 
 def _looks(head: bytes, subject: Subject) -> tuple[str, str]:
@@ -74,7 +74,7 @@ def _failure(path: Path, because: str, mend: str, subject: Subject) -> FitError:
 
 
 @contextmanager
-def _opened(path: str | Path, starts: tuple[bytes, ...], subject: Subject) -> Iterator[io.BufferedReader]:
+def opened(path: str | Path, starts: tuple[bytes, ...], subject: Subject) -> Iterator[io.BufferedReader]:
     """The open file, if it begins with one of `starts`; whatever goes wrong with it becomes the subject's error."""
     path = Path(path)
     if not path.is_file():
@@ -114,31 +114,31 @@ def load_pickle(path: str | Path, subject: Subject = MODEL) -> Any:
     """
     # Protocol 0 and 1 have no mark of their own: a dict begins with '(' or '}'. Their writers are long gone, but not
     # all of their files.
-    with _opened(path, (b"\x80", b"(", b"}", b"c"), subject) as stream:
+    with opened(path, (b"\x80", b"(", b"}", b"c"), subject) as stream:
         return unpickled(stream)
 
 
 def load_npy_object(path: str | Path, subject: Subject = MODEL) -> Any:
     """The array of a .npy; where it was saved from one Python object (a dict), that object. Raises as `load_pickle`."""
-    with _opened(path, (b"\x93NUMPY",), subject) as stream:
+    with opened(path, (b"\x93NUMPY",), subject) as stream:
         return _npy_content(stream.read())
 
 
 def load_npz(path: str | Path, subject: Subject = MODEL) -> dict[str, Any]:
     """The arrays of a .npz by name, arrays of objects unwrapped as by `load_npy_object`. Raises as `load_pickle`."""
-    with _opened(path, (b"PK\x03\x04",), subject) as stream, zipfile.ZipFile(stream) as archive:
+    with opened(path, (b"PK\x03\x04",), subject) as stream, zipfile.ZipFile(stream) as archive:
         members = [name for name in archive.namelist() if name.endswith(".npy")]
         if not members:
             raise zipfile.BadZipFile("a zip archive without any .npy in it: unpack it and use the file inside")
-        if sum(archive.getinfo(name).file_size for name in members) > _LARGEST:
-            raise zipfile.BadZipFile(f"it unpacks to more than {_LARGEST:,} bytes, as no model does")
+        if sum(archive.getinfo(name).file_size for name in members) > LARGEST:
+            raise zipfile.BadZipFile(f"it unpacks to more than {LARGEST:,} bytes, as no model does")
         return {name.removesuffix(".npy"): _npy_content(archive.read(name)) for name in members}
 
 
 def load_pickles(path: str | Path, subject: Subject = CODES) -> list[Any]:
     """All pickles of a file that holds several, one after the other. Raises as `load_pickle`."""
     found = []
-    with _opened(path, (b"\x80", b"(", b"}", b"c", b"]"), subject) as stream:
+    with opened(path, (b"\x80", b"(", b"}", b"c", b"]"), subject) as stream:
         end = Path(path).stat().st_size
         while stream.tell() < end:
             found.append(unpickled(stream))
@@ -151,7 +151,7 @@ def load_torch(path: str | Path, subject: Subject = CODES) -> Any:
     torch.load(weights_only=True) refuses numpy's, and without it runs whatever the file says: the zip is read here.
     The format before torch 1.6 goes through weights_only.
     """
-    with _opened(path, (b"PK\x03\x04", b"\x80"), subject) as stream:
+    with opened(path, (b"PK\x03\x04", b"\x80"), subject) as stream:
         if not zipfile.is_zipfile(stream):
             stream.seek(0)
             return _without_tensors(torch.load(stream, map_location="cpu", weights_only=True))
@@ -159,8 +159,8 @@ def load_torch(path: str | Path, subject: Subject = CODES) -> Any:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(names) != 1:
                 raise zipfile.BadZipFile("a zip archive without torch's data.pkl")
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
-                raise zipfile.BadZipFile(f"it unpacks to more than {_LARGEST:,} bytes")
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
+                raise zipfile.BadZipFile(f"it unpacks to more than {LARGEST:,} bytes")
             base = names[0].removesuffix("data.pkl")
             return unpickled(io.BytesIO(archive.read(names[0])), lambda key: archive.read(f"{base}data/{key}"))
 

@@ -73,8 +73,20 @@ def _full_name(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
+def find_class(module: str, name: str) -> type:
+    """The stand-in for a class that a file names. Raises Refused for one that is not on the list."""
+    full = _full_name(module, name)
+    if full.startswith("chumpy."):
+        return _named(inert.Chumpy, full)
+    if full.startswith(_TRAINERS):
+        return inert.Ignored
+    if full not in _ALLOWED:
+        raise Refused(full)
+    return _ALLOWED[full]
+
+
 class _Unpickler(pickle.Unpickler):
-    """Every object comes out inert; `_Plain` makes it ordinary. `storage` gives the bytes of a torch storage by key."""
+    """Every object comes out inert; `Plain` makes it ordinary. `storage` gives the bytes of a torch storage by key."""
 
     def __init__(self, stream: io.BufferedIOBase | io.BytesIO, storage: Callable[[str], bytes] | None = None) -> None:
         super().__init__(stream, encoding="latin1")
@@ -86,14 +98,7 @@ class _Unpickler(pickle.Unpickler):
         return inert.StoredOutside(pid[1], self.storage(str(pid[2])))
 
     def find_class(self, module: str, name: str) -> type:
-        full = _full_name(module, name)
-        if full.startswith("chumpy."):
-            return _named(inert.Chumpy, full)
-        if full.startswith(_TRAINERS):
-            return inert.Ignored
-        if full not in _ALLOWED:
-            raise Refused(full)
-        return _ALLOWED[full]
+        return find_class(module, name)
 
 
 class _StorageUnpickler(pickle.Unpickler):
@@ -108,7 +113,7 @@ class _StorageUnpickler(pickle.Unpickler):
         return None
 
 
-class _Plain:
+class Plain:
     """Turns inert objects into ordinary ones, each once however often the file repeats it."""
 
     def __init__(self) -> None:
@@ -152,4 +157,4 @@ def unpickled(stream: io.BufferedIOBase | io.BytesIO, storage: Callable[[str], b
 
     Raises Refused, which names a class that is not on the list, and whatever a damaged file sets off.
     """
-    return _Plain()(_Unpickler(stream, storage).load())
+    return Plain()(_Unpickler(stream, storage).load())

@@ -1,4 +1,4 @@
-"""Looking at results: one html page of a finished run, and a three-dimensional view in the browser.
+"""Looking at results: one html page of a finished run, and a view in the browser.
 
 Both read the files of an output folder; nothing is fitted again.
 """

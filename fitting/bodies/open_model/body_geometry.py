@@ -51,7 +51,9 @@ class BodyGeometry:
 def make_body_geometry(source: HeadSource, training: int, components: int) -> BodyGeometry:
     """Mean body, shape directions and skinning on the final mesh."""
     samples = centred(*t_posed_samples(source, slice(0, training)), source.mirror)
-    basis = identity_basis(samples, source.mirror, importance(source, samples.mean_vertices), components, joint_mirror())
+    basis = identity_basis(
+        samples, source.mirror, importance(source, samples.mean_vertices), components, joint_mirror()
+    )
     return assemble(source, samples, basis)
 
 

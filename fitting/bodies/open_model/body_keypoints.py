@@ -20,7 +20,7 @@ from fitting.bodies.smpl_joints import SMPLX_JOINTS
 from fitting.layouts import IBUG68, MEDIAPIPE478
 
 LEAST = 1e-3
-"""Smaller weights of anny's regressors are left out: together they move a point by less than a tenth of a millimetre."""
+"""Smaller weights of anny's regressors are left out: thousands of them, of no account (tests measure by how much)."""
 TIP_VERTICES = 6
 HAND_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
@@ -34,9 +34,7 @@ class Point:
     joint: int = -1
 
 
-def body_points(
-    geometry: BodyGeometry, source: HeadSource, coco: Mapping[str, np.ndarray]
-) -> dict[str, Point]:
+def body_points(geometry: BodyGeometry, source: HeadSource, coco: Mapping[str, np.ndarray]) -> dict[str, Point]:
     """COCO's points, feet, neck, middle of the hips, head and hands."""
     points = {name: surface_point(geometry, source, table) for name, table in coco.items()}
     points = symmetric(points, geometry.mesh.mirror)
@@ -116,7 +114,9 @@ def hand_points(geometry: BodyGeometry, side: str) -> dict[str, Point]:
         for k in (1, 2, 3):
             points[f"{side}_{finger}_{k}"] = joint_point(f"{side}_{finger}{k}")
         left = finger_tip(geometry, finger)
-        points[f"{side}_{finger}_4"] = left if side == "left" else replace(left, vertices=geometry.mesh.mirror[left.vertices])
+        points[f"{side}_{finger}_4"] = (
+            left if side == "left" else replace(left, vertices=geometry.mesh.mirror[left.vertices])
+        )
     return points
 
 
@@ -145,7 +145,7 @@ def head_to_body(geometry: BodyGeometry, source: HeadSource, head_base: Int[np.n
 
 def face_points(head: Mapping[str, np.ndarray], to_body: Int[np.ndarray, " head"]) -> dict[str, Point]:
     """MediaPipe's 478 and iBUG's 51 fixed points, from the open head's file."""
-    points = {}
+    points: dict[str, Point] = {}
     for layout, part in ((MEDIAPIPE478, "mediapipe478"), (IBUG68, "ibug68_static")):
         rows = zip(head[f"{part}_points"], head[f"{part}_vertices"], head[f"{part}_weights"], strict=True)
         points |= {layout.point_names[k]: Point(to_body[vertices], weights) for k, vertices, weights in rows}

@@ -1,9 +1,9 @@
 """Random adults of the `anny` package with their whole bodies: whom the open body's shape directions describe.
 
-Heights are those of people: men 1.75 m with a standard deviation of 0.07, women 1.62 and 0.065 (NCD-RisC, eLife 5:e13410,
-2016, means of adults over the world's regions; deviations within one country). anny's own middle is 1.90 and 1.77.
-So is their weight: a body mass index of 25 with a standard deviation of 4.5 (NCD-RisC, Lancet 387:1377, 2016); what
-MakeHuman's weight does not reach is done by the girths of trunk and limbs, which grow together.
+Heights are those of people: men 1.75 m with a standard deviation of 0.07, women 1.62 and 0.065 (about the means of
+adults in NCD-RisC, eLife 5:e13410, 2016, and the spread within a country). anny's own middle is 1.90 and 1.77.
+So is their weight: a body mass index of about 25 with a standard deviation near 5 (NCD-RisC, Lancet 387:1377,
+2016); what MakeHuman's weight does not reach is done by the girths of trunk and limbs, which grow together.
 """
 
 from __future__ import annotations

@@ -1,0 +1,205 @@
+"""People of known truth: this project with SMPLify-X's own recipe against SMPLify-X's procedure, frame by frame.
+
+    python -m benchmarks.smplifyx_table [--frames 200] [--motion shared/data/motion] [--kept reference.npz] [--timed 2]
+
+Both get the same keypoints and camera and are compared by one objective in float64: SMPLify-X's last stage. PA-MPJPE
+and MPJPE over the 22 body joints in mm. The reference minimises through only those vertices that keypoints need, which
+gives the same numbers; `--timed` frames run the whole mesh as SMPLify-X does, and its seconds are theirs per evaluation
+times the evaluations of all. Reference results are kept in a file and continued from there: it is slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+# Small matrices: more BLAS threads make them slower, and this must be said before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import roma
+import torch
+
+from benchmarks.body_metrics import measure
+from benchmarks.body_truth import FOCAL, SIZE, People, draw_people
+from benchmarks.smplifyx_objective import COMPONENTS, SIZES, STAGES, Mesh, Seen, total_loss
+from benchmarks.smplifyx_reference import fit_frame
+from benchmarks.table import format_table
+from fitting import bodies, hypotheses
+from fitting.bodies.body import SkinnedBody
+from fitting.camera import intrinsics
+from fitting.config import FitConfig
+from fitting.evidence import bind
+from fitting.smplifyx_yaml import translate
+from fitting.solve import solve
+from fitting.types import Body, Solution
+
+SEED, JOINTS = 7, 22
+RECIPE = {"use_vposer": False, "body_prior_type": "l2", "joints_to_ign": [1, 9, 12], "num_pca_comps": COMPONENTS}
+HEADER = ("fit", "seconds a frame", "objective", "<= reference", "MPJPE", "p90", "PA-MPJPE", "p90 ", "frame p90")
+Rows = Mapping[str, np.ndarray]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--motion", type=Path, help="folder of captured motion; without it all poses are the prior's")
+    parser.add_argument("--kept", type=Path, default=Path("out/smplifyx_reference.npz"))
+    parser.add_argument("--timed", type=int, default=2)
+    parser.add_argument("--only", choices=("both", "reference", "keyfit"), default="both")
+    wanted = parser.parse_args(arguments)
+    body = bodies.load("open_body", betas=10, expressions=10)
+    assert isinstance(body, SkinnedBody)
+    people = draw_people(body, 200, np.random.default_rng(SEED), wanted.motion)
+    reference = None if wanted.only == "keyfit" else run_reference(body, people, wanted.frames, wanted.kept)
+    rows = []
+    if wanted.only != "reference":
+        rows.append(run_keyfit(people, wanted.frames))
+    judge = Mesh(body, torch.float64, whole=False)
+    table = []
+    known = None if reference is None else objectives(judge, people, reference)
+    if reference is not None and known is not None:
+        per_evaluation = time_whole_mesh(body, people, wanted.timed)
+        seconds = float(reference["evaluations"].mean()) * per_evaluation
+        table.append(row("SMPLify-X's procedure", seconds, judge, people, reference, known))
+    for found, seconds in rows:
+        table.append(row("Keyfit, the same recipe", seconds, judge, people, found, known))
+    table.append(truth_row(judge, people, wanted.frames))
+    print(format_table(HEADER, table))
+
+
+def row(name: str, seconds: float, judge: Mesh, people: People, fits: Rows, known: np.ndarray | None) -> list[object]:
+    count = len(fits["betas"])
+    values = objectives(judge, people, fits)
+    lower = float("nan") if known is None else 100 * float((values <= known[:count] * (1 + 1e-6)).mean())
+    found = measure(joints_of(judge, fits), people.joints[:count, :JOINTS])
+    return [
+        name, seconds, float(values.mean()), f"{lower:.1f} %", found.mpjpe, found.mpjpe_p90, found.pa_mpjpe,
+        found.pa_mpjpe_p90, found.pa_frame_p90,
+    ]  # fmt: skip
+
+
+def truth_row(judge: Mesh, people: People, count: int) -> list[object]:
+    """What the truth itself scores, its fingers as near as the components come."""
+    rows = {name: values[:count] for name, values in people.truth.rows().items()}
+    for k, side in enumerate(("left", "right")):
+        away = torch.as_tensor(rows[f"{side}_hand_pose"]).double() - judge.means[k]
+        rows[f"{side}_hand_pca"] = (away @ judge.components[k].T).numpy()
+    values = objectives(judge, people, to_reference(judge, rows))
+    return ["the truth", 0.0, float(values.mean()), "", 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+# ------------------------------------------------------------------ the two fits
+
+
+def run_keyfit(people: People, count: int) -> tuple[Rows, float]:
+    """SMPLify-X's configuration, translated, on the open body."""
+    tree = translate(RECIPE).tree
+    tree["body"] = {**tree["body"], "model": "open_body"}
+    config = FitConfig.model_validate({**tree, "error_bars": False})
+    body = bodies.load(**config.body.model_dump())
+    began = time.perf_counter()
+    solution = fit(body, people, count, config)
+    seconds = (time.perf_counter() - began) / count
+    judge = Mesh(body.inner if isinstance(body, bodies.DecodedBody) else body, torch.float64, whole=False)
+    return to_reference(judge, solution.parameters.rows()), seconds
+
+
+def fit(body: Body, people: People, count: int, config: FitConfig) -> Solution:
+    observations = first(people, count)
+    K = np.tile(intrinsics(FOCAL, SIZE), (count, 1, 1))
+    case = bind(body, observations, K, torch.zeros(0))
+    found = hypotheses.search(case, config, lambda *_: None)
+    return solve(found.case, found.start, config)
+
+
+def first(people: People, count: int):  # noqa: ANN201
+    from dataclasses import replace
+
+    seen = people.observations
+    return replace(
+        seen, keypoints=seen.keypoints[:count], confidence=seen.confidence[:count], names=seen.names[:count],
+        image_sizes=seen.image_sizes[:count], truth=None,
+    )  # fmt: skip
+
+
+def run_reference(body: SkinnedBody, people: People, count: int, kept: Path) -> Rows:
+    """Frame after frame; what the file has already is taken from there."""
+    mesh = Mesh(body, torch.float32, whole=False)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*SIZES, "transl", "evaluations")}
+    if kept.is_file():
+        with np.load(kept) as arrays:
+            found = {name: list(arrays[name]) for name in found}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for k in range(len(found["betas"]), count):
+        result = fit_frame(mesh, seen_in(people, k, torch.float32))
+        for name in (*SIZES, "transl"):
+            found[name].append(result.fit[name][0].double().numpy())
+        found["evaluations"].append(np.array(result.evaluations))
+        np.savez(kept, **{name: np.array(values) for name, values in found.items()})
+    return {name: np.array(values[:count]) for name, values in found.items()}
+
+
+def time_whole_mesh(body: SkinnedBody, people: People, count: int) -> float:
+    """Seconds of one evaluation through all vertices; NaN where none is asked for."""
+    if count == 0:
+        return float("nan")
+    mesh = Mesh(body, torch.float32)
+    results = [fit_frame(mesh, seen_in(people, k, torch.float32)) for k in range(count)]
+    return sum(r.seconds for r in results) / sum(r.evaluations for r in results)
+
+
+def seen_in(people: People, k: int, dtype: torch.dtype) -> Seen:
+    seen, K = people.observations, intrinsics(FOCAL, SIZE)
+    return Seen(
+        torch.as_tensor(seen.keypoints[k], dtype=dtype),
+        torch.as_tensor(seen.confidence[k], dtype=dtype),
+        float(SIZE[1]),
+        torch.as_tensor(K[:2, 2], dtype=dtype),
+    )
+
+
+# ------------------------------------------------------------------ one measure for both
+
+
+def to_reference(mesh: Mesh, rows: Rows) -> Rows:
+    """Rows of this project (world y up, `transl` on top of the rest pelvis) as SMPLify-X counts them."""
+    turn = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+    world = roma.rotvec_to_rotmat(torch.as_tensor(rows["global_orient"]).double())
+    coefficients = torch.as_tensor(np.concatenate([rows["betas"], rows["expression"]], axis=1)).double()
+    shaped = mesh.template + torch.einsum("vdc,fc->fvd", mesh.directions, coefficients)
+    pelvis = torch.einsum("v,fvd->fd", mesh.regressor[0], shaped)
+    transl = (pelvis + torch.as_tensor(rows["transl"]).double()) @ turn - pelvis
+    same = ("betas", "body_pose", "jaw_pose", "leye_pose", "reye_pose", "expression")
+    return {
+        **{name: np.asarray(rows[name], dtype=np.float64) for name in same},
+        "left_hand": np.asarray(rows["left_hand_pca"], dtype=np.float64),
+        "right_hand": np.asarray(rows["right_hand_pca"], dtype=np.float64),
+        "global_orient": roma.rotmat_to_rotvec(turn @ world).numpy(),
+        "transl": transl.numpy(),
+    }
+
+
+def frame_of(fits: Rows, k: int) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(fits[name][k : k + 1]) for name in (*SIZES, "transl")}
+
+
+def objectives(judge: Mesh, people: People, fits: Rows) -> np.ndarray:
+    found = [
+        total_loss(judge, frame_of(fits, k), seen_in(people, k, torch.float64), STAGES[-1])
+        for k in range(len(fits["betas"]))
+    ]
+    return torch.stack(found).numpy()
+
+
+def joints_of(judge: Mesh, fits: Rows) -> np.ndarray:
+    """Body joints in the camera's frame turned to the world's axes, without the translation."""
+    joints = [judge.keypoints(frame_of(fits, k))[1][:JOINTS] for k in range(len(fits["betas"]))]
+    return torch.stack(joints).numpy() * [1.0, -1.0, -1.0]
+
+
+if __name__ == "__main__":
+    main()

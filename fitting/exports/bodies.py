@@ -1,0 +1,66 @@
+"""What writers of whole bodies share: hands as components, the frame of an OpenCV camera, boxes round people."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from fitting.camera import WORLD_FROM_CAMERA
+from fitting.exports.decoded import meshes, recentred, to_pixels
+from fitting.exports.target import Target, cameras, sizes_of
+from fitting.track import Track, unsettled
+from fitting.types import Body
+
+SIDES = ("left", "right")
+SMPLX_JOINTS = {
+    "global_orient": 1, "body_pose": 21, "left_hand_pose": 15, "right_hand_pose": 15, "jaw_pose": 1, "leye_pose": 1,
+    "reye_pose": 1,
+}  # fmt: skip
+
+
+def in_camera(track: Track, body: Body) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 3"]]:
+    """global_orient and transl in OpenCV's camera axes, of the family's own forward pass."""
+    return unsettled(track, body, np.linalg.inv(WORLD_FROM_CAMERA))
+
+
+def centred(track: Track) -> Track:
+    """Moved so that a camera whose principal point is (width / 2, height / 2), as most assume, sees the same."""
+    K, sizes = cameras(track), sizes_of(track)
+    place = [
+        recentred(track.values["transl"][k : k + 1], K[k : k + 1], K[k, 0, 0], (sizes[k, 0] / 2, sizes[k, 1] / 2))[0]
+        for k in range(len(track))
+    ]
+    return track.with_values({"transl": np.array(place)})
+
+
+def hand_components(body: Body, side: str, pose: Float[np.ndarray, "frames 45"], count: int) -> np.ndarray | None:
+    """The first `count` coefficients about the mean hand that come nearest; None where the model has none."""
+    hands = getattr(body, "hands", None)
+    if hands is None or hands.components.shape[1] < count:
+        return None
+    k = SIDES.index(side)
+    basis = hands.components[k, :count].double().cpu().numpy()
+    return np.linalg.lstsq(basis.T, (pose - hands.mean[k].double().cpu().numpy()).T, rcond=None)[0].T
+
+
+def from_mean(body: Body, side: str, pose: Float[np.ndarray, "frames 45"]) -> Float[np.ndarray, "frames 45"]:
+    """Fingers counted from the model's mean hand, as flat_hand_mean False wants them."""
+    hands = getattr(body, "hands", None)
+    return pose if hands is None else pose - hands.mean[SIDES.index(side)].double().cpu().numpy()
+
+
+def boxes(track: Track, target: Target, body: Body) -> Float[np.ndarray, "frames 4"]:
+    """left, top, right, bottom of the body in the picture: round its keypoints if a fit is written, else its mesh."""
+    K = cameras(track)
+    seen = target.observations
+    found = np.zeros((len(track), 4))
+    for k, mesh in enumerate(meshes(body, track)):
+        points = to_pixels(mesh[None], K[k : k + 1])[0]
+        if seen is not None and (seen.confidence[k] > 0).any():
+            points = np.asarray(seen.keypoints[k][seen.confidence[k] > 0])
+        found[k] = [*points.min(axis=0), *points.max(axis=0)]
+    return found
+
+
+def zeros_for(track: Track, joints: int) -> np.ndarray:
+    return np.zeros((len(track), 3 * joints))
