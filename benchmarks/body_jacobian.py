@@ -28,7 +28,9 @@ def main() -> None:
     print(f"{'body':12}{'layout':14}{'frames':>7} {'turned':8}{'pose':>8}{'+ gradient':>12}{'Jacobian':>10}")
     for name, layout in CASES:
         whole = bodies.load(name)
-        body = whole.restrict(whole.embedding_of(next(one for one in LAYOUTS if one.name == layout)))
+        embedding = whole.embedding_of(next(one for one in LAYOUTS if one.name == layout))
+        assert embedding is not None
+        body = whole.restrict(embedding)
         for frames in FRAMES:
             for word, size in TURNS.items():
                 costs = [1e6 * cost / frames for cost in measure(body, frames, size)]

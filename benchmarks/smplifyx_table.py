@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 # Small matrices: more BLAS threads make them slower, and this must be said before torch loads.
@@ -35,7 +36,7 @@ from fitting.config import FitConfig
 from fitting.evidence import bind
 from fitting.smplifyx_yaml import translate
 from fitting.solve import solve
-from fitting.types import Body, Solution
+from fitting.types import Body, Observations, Solution
 
 SEED, JOINTS = 7, 22
 RECIPE = {"use_vposer": False, "body_prior_type": "l2", "joints_to_ign": [1, 9, 12], "num_pca_comps": COMPONENTS}
@@ -104,7 +105,8 @@ def run_keyfit(people: People, count: int) -> tuple[Rows, float]:
     began = time.perf_counter()
     solution = fit(body, people, count, config)
     seconds = (time.perf_counter() - began) / count
-    judge = Mesh(body.inner if isinstance(body, bodies.DecodedBody) else body, torch.float64, whole=False)
+    assert isinstance(body, bodies.DecodedBody)  # its hands are components
+    judge = Mesh(body.inner, torch.float64, whole=False)
     return to_reference(judge, solution.parameters.rows()), seconds
 
 
@@ -116,9 +118,7 @@ def fit(body: Body, people: People, count: int, config: FitConfig) -> Solution:
     return solve(found.case, found.start, config)
 
 
-def first(people: People, count: int):  # noqa: ANN201
-    from dataclasses import replace
-
+def first(people: People, count: int) -> Observations:
     seen = people.observations
     return replace(
         seen, keypoints=seen.keypoints[:count], confidence=seen.confidence[:count], names=seen.names[:count],

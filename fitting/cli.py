@@ -18,6 +18,7 @@ TEXTS = ("person",)  # options of `convert` that look like numbers and are names
 
 USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--outputs a,b] [--KEY VALUE ...] [--quiet]
        fit.py convert CODES [FOLDER] --to FORMAT [--KEY VALUE ...]
+       fit.py doctor FOLDER --for talking_gaussian|emoca|deca|smplify-x
        fit.py report FOLDER
        fit.py view FOLDER [--port 8080] [--host 127.0.0.1]
 
@@ -88,6 +89,20 @@ def run_convert(words: list[str]) -> int:
     if not config.quiet:
         print("\n".join(listed(screen.written)))
     return 0
+
+
+def run_doctor(words: list[str]) -> int:
+    """`doctor FOLDER --for PURPOSE`: one line for everything that is wrong; 1 where there is a fault."""
+    from fitting.doctor import examine
+    from fitting.types import ConfigError
+
+    places, pairs = split_pairs(words[1:], most_places=1)
+    options = dict(pairs)
+    if len(places) != 1 or set(options) != {"for"}:
+        raise ConfigError("usage: fit.py doctor FOLDER --for talking_gaussian|emoca|deca|smplify-x")
+    findings = examine(Path(places[0]), options["for"])
+    print("\n".join(map(str, findings)) or f"{places[0]}: nothing is missing for {options['for']}")
+    return int(any(finding.kind == "fault" for finding in findings))
 
 
 def run_report(words: list[str]) -> int:
@@ -228,7 +243,7 @@ def listed(written: Collection[Path]) -> list[str]:
     return lines if more <= 0 else [*lines, f"  ... and {more} more files"]
 
 
-COMMANDS = {"convert": run_convert, "report": run_report, "view": run_view}
+COMMANDS = {"convert": run_convert, "doctor": run_doctor, "report": run_report, "view": run_view}
 
 
 if __name__ == "__main__":

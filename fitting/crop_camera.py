@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from fitting.camera import intrinsics
-from fitting.track import Track, is_rotation, sized
+from fitting.track import Track, parameters_of
 from fitting.types import Body, InputError
 
 BOX_TO_CROP = 1.1 * 1.25
@@ -46,18 +46,12 @@ def face_front(track: Track, body: Body) -> Float[np.ndarray, " frames"]:
 def posed_points(track: Track, body: Body, layout: str) -> Float[np.ndarray, "frames points 3"]:
     """A layout's points on the body under the codes, without `transl`."""
     restricted = body.restrict(body.embeddings[layout])
+    still = track.with_values({"transl": None})
     parts = []
     for first in range(0, len(track), CHUNK):
-        rows = {name: value[first : first + CHUNK] for name, value in track.values.items()}
-        count = len(next(iter(rows.values())))
-        neutral = restricted.neutral(count, 1)
-        changes = {}
-        for block in restricted.blocks:
-            if block.name in rows and block.name != "transl":
-                value = rows[block.name] if is_rotation(block.name) else sized(rows[block.name], block.size)
-                changes[block.name] = block.from_rows(value)[:, None].to(neutral["transl"])
+        parameters = parameters_of(restricted, still, slice(first, min(first + CHUNK, len(track))))
         with torch.no_grad():
-            parts.append(restricted.pose(neutral.replace(changes)).points[:, 0].double().cpu().numpy())
+            parts.append(restricted.pose(parameters).points[:, 0].double().cpu().numpy())
     return np.concatenate(parts)
 
 

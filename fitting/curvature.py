@@ -66,6 +66,7 @@ class LeastSquares:
             corner=ties.corner,
             blocks=blocks if alone is None else lambda _: Blocks(*(part.clone() for part in alone)),
             ties=None if motion is None else motion.ties,
+            precision=x.dtype,
         )
 
 

@@ -83,10 +83,13 @@ class Problem:
         """`select`, without a copy where all problems are asked for."""
         return self if len(rows) == self.count else self.select(rows)
 
-    def retract(self, x: Float[Tensor, "problems unknowns"]) -> Parameters:
-        """The parameters a vector of unknowns stands for."""
+    def retract(self, x: Float[Tensor, "problems unknowns"], repeat_shared: bool = False) -> Parameters:
+        """The parameters a vector of unknowns stands for; what frames share once, or once per frame."""
         border = self.frames * width(self.local)
         own, common = x[:, :border].unflatten(1, (self.frames, width(self.local))), x[:, None, border:]
+        if repeat_shared:
+            common = common.expand(-1, self.frames, -1)
+        own, common = own.to(self.K), common.to(self.K)
         steps = {
             b: (common[..., self.shared[b.name]] if b.shared else own[..., self.local[b.name]]) * b.unit
             for b in self.free
@@ -141,20 +144,27 @@ class Problem:
                 found[name] = per_frame(term_cost(term, residuals), self.frames)
         return found
 
-    def objective(self, x: Float[Tensor, "problems unknowns"]) -> Float[Tensor, " problems"]:
-        costs = self.costs(self.retract(x)).values()
+    def objective(
+        self, x: Float[Tensor, "problems unknowns"], repeat_shared: bool = False
+    ) -> Float[Tensor, " problems"]:
+        costs = self.costs(self.retract(x, repeat_shared)).values()
         nothing = torch.zeros(self.count, dtype=torch.float64, device=x.device)
         return sum((cost.sum(dim=1) for cost in costs), start=nothing)
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows unknowns"]]:
-        """Objective and gradient of some problems, as the solvers want it; a long clip window by window."""
+        """Objective and gradient of some problems, as the solvers want it; clips window by window.
+
+        What frames share gets one gradient per frame, and these are added up in double precision: in single, their sum
+        would depend on the window, and a weakly determined step would show it.
+        """
         chosen = self.of(rows)
-        if chosen.frames <= WINDOW:
+        if chosen.frames == 1:
             return differentiate(chosen, x)
-        values, gradient = differentiate(chosen.only(chosen.clip_terms), x)
+        values, slope = differentiate(chosen.only(chosen.clip_terms), x)
+        gradient = slope.double()
         for window in chosen.windows():
             columns = chosen.columns(window)
-            part, slope = differentiate(chosen.during(window), x[:, columns])
+            part, slope = differentiate(chosen.during(window), x[:, columns].double(), repeat_shared=True)
             values = values + part
             gradient[:, columns] += slope
         return values, gradient
@@ -188,10 +198,10 @@ class Problem:
         return torch.cat([own, torch.arange(self.frames * n, self.size, device=self.K.device)])
 
 
-def differentiate(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
+def differentiate(problem: Problem, x: Tensor, repeat_shared: bool = False) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         unknowns = x.detach().requires_grad_()
-        values = problem.objective(unknowns)
+        values = problem.objective(unknowns, repeat_shared)
         if not values.requires_grad:  # no term looks at what moves
             return values, torch.zeros_like(x)
         (gradient,) = torch.autograd.grad(values.sum(), unknowns)

@@ -48,12 +48,14 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
     lists = schedules(theirs)
     hands, face = family(theirs) != "smpl" and flag(theirs, "use_hands", True), flag(theirs, "use_face", True)
     face = face and family(theirs) == "smplx"
+    stages = [stage(theirs, lists, k, hands, face) for k in range(len(lists["pose"]))]
     tree = {
         **folders(theirs),
         "body": body(theirs, hands),
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
-        "stages": [camera_stage(), *(stage(theirs, lists, k, hands, face) for k in range(len(lists["pose"])))],
+        "search": {"stages": [camera_stage(), stages[0], stages[len(stages) // 2]]},
+        "stages": [camera_stage(), *stages],
     }
     if "max_persons" in theirs:
         tree["detector"] = {"max_persons": int(number(theirs, "max_persons", 3.0))}

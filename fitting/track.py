@@ -17,8 +17,9 @@ from jaxtyping import Float, Int
 
 from fitting.camera import WORLD_FROM_CAMERA
 from fitting.gaps import fill_rotations, fill_rows
-from fitting.types import Body, Codes, InputError
+from fitting.types import Body, Codes, InputError, Parameters
 
+CHUNK = 1024  # frames whose joints are in memory together
 ROTATIONS = "_pose"
 """Blocks whose rows are rotations end so, or are `global_orient`."""
 
@@ -202,14 +203,13 @@ def unsettled(
 
 def root_joint(track: Track, body: Body) -> Float[np.ndarray, "frames 3"]:
     """Where the root joint of the shaped, unposed body is, metres; the expression moves it a little, too."""
-    neutral = body.neutral(len(track), 1)
-    changes = {}
-    for block in body.blocks:
-        if block.kind == "vector" and block.name != "transl" and block.name in track.values:
-            rows = sized(track.values[block.name], block.size)
-            changes[block.name] = block.from_rows(rows)[:, None].to(neutral["transl"])
-    with torch.no_grad():
-        return body.pose(neutral.replace(changes)).joints[:, 0, 0].double().cpu().numpy()
+    shape = track.with_values({n: None for n in track.values if is_rotation(n) or n == "transl"})
+    bones, found = body.bones, []
+    for first in range(0, len(track), CHUNK):
+        parameters = parameters_of(bones, shape, slice(first, min(first + CHUNK, len(track))))
+        with torch.no_grad():
+            found.append(bones.pose(parameters).joints[:, 0, 0].double().cpu().numpy())
+    return np.concatenate(found)
 
 
 def placed(
@@ -229,6 +229,19 @@ def placed(
     place = np.stack([(a - K[:, 0, 2]) / scale, -(b - K[:, 1, 2]) / scale * fx / fy, -depth], axis=1)
     moved = track.with_values({"transl": place})
     return replace(moved, codes=replace(moved.codes, K=np.array(K, dtype=np.float64)), weak=None)
+
+
+def parameters_of(body: Body, track: Track, rows: slice) -> Parameters:
+    """Some rows as parameters of a body, one problem per row; what the codes do not have is neutral, or 0."""
+    count = rows.stop - rows.start
+    neutral = body.neutral(count, 1)
+    changes = {}
+    for block in body.blocks:
+        if block.name in track.values:
+            value = track.values[block.name][rows]
+            value = value if block.kind == "rotation" else sized(value, block.size)
+            changes[block.name] = block.from_rows(value)[:, None].to(neutral["transl"])
+    return neutral.replace(changes)
 
 
 def sized(rows: Float[np.ndarray, "frames _"], columns: int) -> Float[np.ndarray, "frames _"]:

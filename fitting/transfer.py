@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fitting.track import Track, is_rotation, sized
+from fitting.track import Track, parameters_of
 from fitting.types import Body, Codes, Embedding, InputError, Layout, Parameters
 
 SIGMA = 2e-4  # metres: a vertex that is so far off counts as much as a coefficient that is one deviation off
@@ -138,19 +138,6 @@ def start_of(target: Body, track: Track, rows: slice, betas: Tensor) -> Paramete
     found = parameters_of(target, posed, rows)
     count = len(found["transl"])
     return found.replace({"betas": betas.expand(count, 1, -1).clone()})
-
-
-def parameters_of(body: Body, track: Track, rows: slice) -> Parameters:
-    """One problem per row; coefficients that the codes do not have are 0."""
-    count = rows.stop - rows.start
-    neutral = body.neutral(count, 1)
-    changes = {}
-    for block in body.blocks:
-        if block.name in track.values:
-            value = track.values[block.name][rows]
-            value = value if is_rotation(block.name) else sized(value, block.size)
-            changes[block.name] = block.from_rows(value)[:, None].to(neutral["transl"])
-    return neutral.replace(changes)
 
 
 def track_of_one(values: dict[str, np.ndarray]) -> Track:

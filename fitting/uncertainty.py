@@ -1,10 +1,19 @@
 """Error bars: how far the truth lies from the result, by what is believed and what was seen.
 
 Every term is a noise model, so the objective is a negative log posterior and its curvature is the precision (Laplace's
-approximation). The result is the posterior's peak; its middle lies elsewhere (`lens.py`), most of all in depth. A
-standard deviation here is the root mean square distance of the truth from the result: variance + (mean - peak)^2. In
-the picture peak and middle are the same to a fraction of a pixel: what the pixels hold does not drift. What only the
-priors hold shows as a standard deviation that is as large as the prior's.
+approximation). What only the priors hold shows as a standard deviation that is as large as the prior's.
+
+The result is the posterior's peak, and the joint peak of shape, expressions and places of many frames is drawn towards
+the camera: a nearer head needs less of every coefficient to explain the same pixels. With E the cost of the beliefs,
+quadratic in coefficients that grow as the depth z,  dE/dz = 2 E / z  in every frame, all of one sign (the inconsistency
+of joint maxima: Neyman & Scott, 1948). So the peak is displaced from the middle of what is believed by
+
+    peak - middle = -H^-1 g,    g_z = -2 E_t / z_t  (world z, towards the viewer, negative before the camera)
+
+which on average over draws from the beliefs is the slope of the posterior's volume, 1/2 d log det H / dz (Tierney &
+Kadane, 1986), since 2 E is then the number of unknowns that the pixels determine. A standard deviation here is the root
+mean square distance of the truth from the result: variance + (middle - peak)^2. In the picture peak and middle are the
+same to a fraction of a pixel: what the pixels hold does not drift.
 
 Where a recipe takes what frames share from some of them only (keyframes), so do the error bars: the other frames follow.
 """
@@ -19,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.curvature import unit_vector
-from fitting.lens import look
+from fitting.lens import pixel_variance
 from fitting.pixels import OFFSETS
 from fitting.posterior import Posterior, arrow_of
 from fitting.problem import Problem, width
@@ -45,7 +54,6 @@ class Found:
 
     variance: Float[Tensor, "problems frames n"]
     pixels: Float[Tensor, "problems frames points"]
-    slope: Float[Tensor, "problems unknowns"]  # of the volume
     follow: Float[Tensor, "problems frames n"]  # what a shift of the shared unknowns brings with it
 
 
@@ -77,19 +85,18 @@ class Estimate:
 
 
 def estimate(problem: Problem, keyframes: Tensor | None) -> Estimate:
-    seen = without_walls(problem)
-    if keyframes is None or not problem.shared:
-        covariance = Covariance(arrow_of(seen))
-        shared = covariance.shared()
-        found = gather(seen, covariance, shared)
-        return Estimate(found.variance, found.pixels, shared, shift_of(problem))
-    few = problem.at(keyframes)
-    shared = Covariance(arrow_of(without_walls(few))).shared()
-    common = shift_of(few)[:, few.frames * width(few.local) :]
-    found = gather(seen, Covariance(arrow_of(seen)), shared, common)
-    alone = arrow_of(replace(seen, free=tuple(block for block in problem.free if not block.shared)))
-    own = solved(alone, -found.slope[:, : problem.frames * width(problem.local)])
-    return Estimate(found.variance, found.pixels, shared, torch.cat([own + found.follow.flatten(1), common], dim=1))
+    """What is shared from the frames that were asked for it, then all frames under that."""
+    seen, m = without_walls(problem), width(problem.shared)
+    few = problem if keyframes is None or m == 0 else problem.at(keyframes)
+    shift = shift_of(few)
+    common = shift[:, shift.shape[1] - m :]
+    every = Covariance(arrow_of(seen))
+    shared = every.shared() if few is problem else Covariance(arrow_of(without_walls(few))).shared()
+    found = gather(seen, every, shared, common)
+    if few is not problem:
+        alone = replace(problem, free=tuple(block for block in problem.free if not block.shared))
+        shift = torch.cat([shift_of(alone) + found.follow.flatten(1), common], dim=1)
+    return Estimate(found.variance, found.pixels, shared, shift)
 
 
 def without_walls(problem: Problem) -> Problem:
@@ -97,10 +104,22 @@ def without_walls(problem: Problem) -> Problem:
 
 
 def shift_of(problem: Problem) -> Float[Tensor, "problems unknowns"]:
-    """From the peak to the mean. Here walls count: an action that rests against its limit takes no room."""
-    arrow = arrow_of(problem)
-    covariance = Covariance(arrow)
-    return solved(arrow, -gather(problem, covariance, covariance.shared()).slope)
+    """From the peak to the middle. Here walls count: an action that rests against its limit stays there."""
+    return solved(arrow_of(problem), pull(problem))
+
+
+def pull(problem: Problem) -> Float[Tensor, "problems unknowns"]:
+    """-g: what it takes to undo the beliefs' pull towards the camera, frame by frame, along depth."""
+    beliefs = {name: term for name, term in problem.terms.items() if term.draws_near}
+    with torch.no_grad():
+        costs = replace(problem, terms=beliefs).costs(problem.base).values()
+    away = torch.zeros(problem.count, problem.frames, width(problem.local)).to(problem.K)
+    if "transl" in problem.local:
+        z = problem.local["transl"].stop - 1
+        unit = unit_vector(problem, problem.local)[z]
+        for cost in costs:
+            away[..., z] += 2 * cost / problem.base["transl"][..., 2] * unit
+    return torch.cat([away.flatten(1), away.new_zeros(problem.count, width(problem.shared))], dim=1)
 
 
 def solved(arrow: Arrow, right: Tensor) -> Tensor:
@@ -124,26 +143,22 @@ def in_float64(problem: Problem, parameters: Parameters, free: tuple[Block, ...]
     )
 
 
-def gather(problem: Problem, covariance: Covariance, shared: Tensor, common: Tensor | None = None) -> Found:
+def gather(problem: Problem, covariance: Covariance, shared: Tensor, common: Tensor) -> Found:
     """Window by window, a few frames at a time; `common` is the shift of the shared unknowns."""
-    n, m, count = width(problem.local), width(problem.shared), problem.count
     zeros = shared.new_zeros
-    variance, follow, slope = (zeros(count, problem.frames, n) for _ in range(3))
-    pixels = zeros(count, problem.frames, len(problem.evidence.points))
+    variance, follow = (zeros(problem.count, problem.frames, width(problem.local)) for _ in range(2))
+    pixels = zeros(problem.count, problem.frames, len(problem.evidence.points))
     for part in covariance.frames(shared):
         variance[:, part.frames] = part.own.diagonal(dim1=-2, dim2=-1)
-        if common is not None:
-            follow[:, part.frames] = (part.gain @ common[:, None, :, None])[..., 0]
+        follow[:, part.frames] = (part.gain @ common[:, None, :, None])[..., 0]
         for first in range(part.frames.start, part.frames.stop, AT_ONCE):
             window = slice(first, min(first + AT_ONCE, part.frames.stop))
             inside = slice(window.start - part.frames.start, window.stop - part.frames.start)
             with torch.no_grad():
-                seen = look(problem.during(window), part.own[:, inside], part.cross[:, inside], shared)
-            pixels[:, window] = seen.variance
-            if "transl" in problem.local:
-                z = problem.local["transl"].stop - 1
-                slope[:, window, z] = seen.slope * unit_vector(problem, problem.local)[z]
-    return Found(variance, pixels, torch.cat([slope.flatten(1), zeros(count, m)], dim=1), follow)
+                pixels[:, window] = pixel_variance(
+                    problem.during(window), part.own[:, inside], part.cross[:, inside], shared
+                )
+    return Found(variance, pixels, follow)
 
 
 def summary(posterior: Posterior, found: list[Estimate]) -> Uncertainty:

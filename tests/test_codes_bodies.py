@@ -1,4 +1,4 @@
-"""Readers of whole bodies' codes against files made from the formats' descriptions; cameras by projection to 0.01 px."""
+"""Readers of bodies' codes against files made from the formats' descriptions; cameras by projection to 0.01 px."""
 
 import io
 import json
@@ -15,8 +15,7 @@ from made_smpl import smpl_arrays, write_npz, write_pkl
 from fitting import bodies, codes
 from fitting.codes import CodesOptions
 from fitting.codes.frames import Frame, stack
-from fitting.track import Track, settled, with_fingers
-from fitting.transfer import parameters_of
+from fitting.track import Track, parameters_of, settled, with_fingers
 from fitting.types import InputError
 
 FRAMES, WIDTH, HEIGHT = 3, 640, 480

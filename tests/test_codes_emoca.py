@@ -11,8 +11,7 @@ from fitting import bodies, codes
 from fitting.camera import intrinsics
 from fitting.cli import main
 from fitting.samples import project
-from fitting.track import Track
-from fitting.transfer import parameters_of
+from fitting.track import Track, parameters_of
 from fitting.types import Codes, InputError
 
 FRAMES, MISSING, SECOND = 8732, 40, 100

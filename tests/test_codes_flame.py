@@ -19,8 +19,7 @@ from made_files import fake_chumpy, python2_pickle, with_state
 from fitting import bodies, codes
 from fitting.codes import CodesOptions
 from fitting.codes.crops import crop_to_weak, weak_to_crop
-from fitting.track import filled, placed, settled
-from fitting.transfer import parameters_of
+from fitting.track import filled, parameters_of, placed, settled
 from fitting.types import InputError
 
 FRAMES, HEIGHT, WIDTH = 4, 480, 640

@@ -120,27 +120,12 @@ def test_arrow_solves_what_the_dense_matrix_solves(frames, m, window, kept, monk
     torch.testing.assert_close(solved.diagonal, diagonal)
 
 
-@pytest.mark.parametrize("window", [2, 5, 100])
-@pytest.mark.parametrize("frames", [1, 2, 3, 9])
-@pytest.mark.parametrize("m", [0, 4])
-def test_covariances_are_the_blocks_of_the_inverse(frames, m, window):
-    arrow = random_arrow(2, frames, 5, m, window)
-    expected = torch.linalg.inv(to_dense(arrow))
-    visited = []
-    for found in arrow.covariances():
-        visited.append(found.frame)
-        here = slice(found.frame * 5, found.frame * 5 + 5)
-        torch.testing.assert_close(found.own, expected[:, here, here])
-        torch.testing.assert_close(found.cross, expected[:, here, frames * 5 :])
-        torch.testing.assert_close(found.shared, expected[:, frames * 5 :, frames * 5 :])
-    assert visited == list(reversed(range(frames)))
-
-
 def test_a_matrix_that_is_not_positive_definite_gives_nan_in_its_own_problem_only():
     arrow = random_arrow(2, 3, 5, 2, 100)
     own, border, corner = arrow.blocks(slice(0, 3))
     own[1, 1] -= 1e3 * torch.eye(5)
-    solved = replace(arrow, blocks=lambda _: Blocks(own, border, corner)).solve(torch.ones(2, 17).double(), torch.zeros(2).double()).x
+    broken = replace(arrow, blocks=lambda _: Blocks(own, border, corner))
+    solved = broken.solve(torch.ones(2, 17).double(), torch.zeros(2).double()).x
     assert torch.isfinite(solved[0]).all() and torch.isnan(solved[1]).any()
 
 

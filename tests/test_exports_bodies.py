@@ -46,10 +46,10 @@ def made_track(family: str, missing=()) -> Track:
 
 def whole_hands(body, content: dict) -> dict[str, np.ndarray]:
     """Components about the mean hand, as axis-angle."""
-    return {
-        f"{side}_hand_pose": body.hands.mean[k].numpy() + content[f"{side}_hand_pose"] @ body.hands.components[k, :12].numpy()
-        for k, side in enumerate(("left", "right"))
-    }  # fmt: skip
+    found = {}
+    for k, name in enumerate(("left_hand_pose", "right_hand_pose")):
+        found[name] = body.hands.mean[k].numpy() + content[name] @ body.hands.components[k, :12].numpy()
+    return found
 
 
 def test_smplifyx(tmp_path, smplx):

@@ -37,6 +37,8 @@ ALLOWED = {
     "track": {"gaps", "types", "camera"},
     "codes": {"track", "unpickle", "types", "camera"},
     "action_units": {"types"},
+    "doctor": {"codes", "types", "unpickle"},
+    "training": {"action_units", "bodies", "codes", "readers", "render", "track", "types"},
     "exports": {"action_units", "track", "render", "writers", "types", "camera"},
     "crop_camera": {"track", "types", "camera"},
     "transfer": {"track", "types"},
@@ -61,7 +63,7 @@ ALLOWED = {
         "start", "start_codes", "together", "truth",
         "types", "writers",
     },
-    "cli": {"config", "convert", "pipeline", "places", "types", "viewer"},
+    "cli": {"config", "convert", "doctor", "pipeline", "places", "types", "viewer"},
 }  # fmt: skip
 
 # Making the open models renders and detects: it is a workshop beside the house, nothing of the house imports it.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fitting import layouts
+from fitting import bodies, layouts
+from fitting.config import FitConfig
 from fitting.layouts.convert import to_layout
-from fitting.pipeline import most_seen
+from fitting.pipeline import Silence, most_seen, observe, parts_wanted
 from fitting.readers import ReadOptions, read
 from fitting.readers.openpose_body import is_25b
 from fitting.types import InputError, NoPersonError
@@ -548,3 +550,25 @@ def test_the_people_of_whom_most_is_seen_are_kept(tmp_path):
         openpose_file(tmp_path, k, *real, ghost)
     found = read(tmp_path)
     assert [person.person for person in most_seen(found, 2)] == ["001", "002"] and len(found) == 3
+
+
+def test_a_size_that_nobody_knows_is_said(tmp_path, open_head):
+    class Listener(Silence):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    file = openpose_file(tmp_path, 0, openpose_person(body(layouts.BODY25)))
+    recipe = Path(__file__).resolve().parents[1] / "cfg_files/fit_flame.yaml"
+    observe(FitConfig.load(recipe, [("input", str(file))]), open_head, Listener())
+    assert len(Listener.notes) == 1 and "size of the pictures is not known" in Listener.notes[0]
+    observe(FitConfig.load(recipe, [("input", str(file)), ("read.image_size", "[400, 420]")]), open_head, Listener())
+    assert len(Listener.notes) == 1
+
+
+def test_whole_people_are_looked_for_where_the_body_has_arms(open_head):
+    recipe = Path(__file__).resolve().parents[1] / "cfg_files/fit_flame.yaml"
+    config, chosen = FitConfig.load(recipe), FitConfig.load(recipe, [("detector.parts", "body")])
+    assert parts_wanted(config, open_head) == "face" and parts_wanted(chosen, open_head) == "body"
+    assert parts_wanted(config, bodies.load("open_body", betas=2)) == "body"

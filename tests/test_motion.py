@@ -14,7 +14,7 @@ from fitting.curvature import LeastSquares, item_weights
 from fitting.evidence import as_evidence, bind
 from fitting.layouts import BODY25
 from fitting.problem import Problem
-from fitting.solvers import Arrow, Blocks
+from fitting.solvers import Arrow, Blocks, Covariance
 from fitting.terms import JointAcceleration
 from fitting.types import Observations
 
@@ -132,6 +132,8 @@ def test_whole_blocks_between_frames_are_solved_exactly(window):
     picked = arrow.select(torch.tensor([1])).solve(right[1:], torch.zeros(1).double()).x
     assert torch.allclose(picked, found[1:], atol=1e-12)
     inverse = torch.linalg.inv(whole)
-    for covariance in arrow.covariances():
-        here = slice(covariance.frame * n, (covariance.frame + 1) * n)
-        assert torch.allclose(covariance.own, inverse[:, here, here], atol=1e-10)
+    chain = Covariance(arrow)
+    for found in chain.frames(chain.shared()):
+        for k, t in enumerate(range(found.frames.start, found.frames.stop)):
+            here = slice(t * n, (t + 1) * n)
+            assert torch.allclose(found.own[:, k], inverse[:, here, here], atol=1e-10)

@@ -77,7 +77,7 @@ def test_the_error_is_told(shelf):
 
 
 def whole_mesh(body, track: Track) -> np.ndarray:
-    from fitting.transfer import parameters_of
+    from fitting.track import parameters_of
 
     return body.pose(parameters_of(body, track, slice(0, len(track)))).points[:, 0].numpy()
 

@@ -21,6 +21,7 @@ from fitting.layouts.persons import bodies_in_clip, body_boxes, gather, longest_
 from fitting.types import NoPersonError, Observations, Pictures
 
 _SEARCH_EVERY = 10  # frames of a clip between searches for people who are not followed yet
+_FEWEST = 3  # frames of a clip in which a person is seen: the network finds somebody in a shadow now and then
 _SAME_BOX = 0.5  # overlap with the box of the frame before up to which that is used again
 _HEAD = slice(0, 11)  # of the pose: nose, eyes, ears, mouth
 _FACE_SPREAD, _FACE_DEGREES = 0.02, 50.0  # what is believed of a face: of a profile the far side is wrong
@@ -58,7 +59,8 @@ def detect(pictures: Pictures, options: DetectorOptions | None = None) -> list[O
         found = [[s.points for s in frame] for frame in _sightings(pictures, _Tools(poses, faces), options)]
     frames = [np.array(people).reshape(-1, len(HOLISTIC135), 3) for people in found]
     if pictures.is_clip:
-        rows = longest_lived(bodies_in_clip(frames, options.max_gap), options.max_persons)
+        rows = bodies_in_clip(frames, options.max_gap)
+        rows = longest_lived(rows[(rows >= 0).sum(axis=1) >= min(_FEWEST, len(frames))], options.max_persons)
     else:
         rows = persons_in_photos([body_boxes(people) for people in frames])
     if not len(rows):

@@ -9,23 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from fitting.track import Track, is_rotation, sized
-from fitting.types import Body, Parameters
+from fitting.track import Track, parameters_of
+from fitting.types import Body
 
 CHUNK = 64  # frames in memory together
-
-
-def parameters_of(body: Body, track: Track, rows: slice) -> Parameters:
-    """One problem per row; what the codes do not have is neutral."""
-    count = len(track.names[rows])
-    neutral = body.neutral(count, 1)
-    changes = {}
-    for block in body.blocks:
-        if block.name in track.values:
-            value = track.values[block.name][rows]
-            value = value if is_rotation(block.name) else sized(value, block.size)
-            changes[block.name] = block.from_rows(value)[:, None].to(neutral["transl"])
-    return neutral.replace(changes)
 
 
 def chunks(frames: int) -> Iterator[slice]:

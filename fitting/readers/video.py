@@ -35,7 +35,7 @@ class VideoFile:
         return len(self.names)
 
     def read(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        return (_upright(frame) for frame in _decode(self.path))
+        return (upright(frame) for frame in _decode(self.path))
 
 
 def accepts(path: Path) -> bool:
@@ -130,5 +130,5 @@ def _upright_size(frame: VideoFrame) -> tuple[int, int]:
     return (frame.height, frame.width) if _quarter_turns(frame) % 2 else (frame.width, frame.height)
 
 
-def _upright(frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+def upright(frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), _quarter_turns(frame)))

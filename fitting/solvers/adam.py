@@ -25,6 +25,7 @@ def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum
     rows = torch.arange(problems, device=x.device)
     for iteration in range(1, options.iterations + 1):
         value, gradient = objective.evaluate(x[rows], rows)
+        gradient = gradient.to(x)
         finite = torch.isfinite(value) & torch.isfinite(gradient).all(dim=1)
         better = finite & (value < best[rows])
         best[rows[better]], best_x[rows[better]] = value[better], x[rows[better]]

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.solvers.chain import LEAST_CURVATURE, Carry, Eliminated, Links, eliminate, inverse, stiffen
+from fitting.solvers.chain import Carry, Eliminated, Links, eliminate, inverse, stiffen
 
 KEPT_BYTES = 1 << 30  # of eliminated windows held for the way back
 
@@ -42,15 +42,6 @@ class Step(NamedTuple):
     diagonal: Float[Tensor, "problems unknowns"]
 
 
-class FrameCovariance(NamedTuple):
-    """Of one frame's unknowns, of these with the shared ones, and of the shared ones."""
-
-    frame: int
-    own: Float[Tensor, "problems n n"]
-    cross: Float[Tensor, "problems n m"]
-    shared: Float[Tensor, "problems m m"]
-
-
 @dataclass(frozen=True)
 class Arrow:
     """H, its frames made when asked for: `blocks(window)` gives new tensors, which are overwritten."""
@@ -64,6 +55,7 @@ class Arrow:
     corner: Float[Tensor, "problems m m"]  # the part of C that belongs to no frame
     blocks: Callable[[slice], Blocks]
     ties: Callable[[slice], tuple[Tensor, Tensor]] | None = None  # whole blocks beside d1 and d2, zero behind the last
+    precision: torch.dtype = torch.float64  # of the unknowns
 
     def windows(self) -> list[slice]:
         starts = range(0, self.frames, self.window)
@@ -100,59 +92,16 @@ class Arrow:
         factored = self.factor(damping)
         return Step(factored.solve(right), factored.diagonal)
 
-    def covariances(self) -> Iterator[FrameCovariance]:
-        """H^-1 frame by frame, from the last to the first: each frame's own block and its block with the shared
-        unknowns, and the shared block itself. Exact (Rauch, Tung & Striebel, 1965, for this chain)."""
-        problems, n, m = len(self.corner), self.width, self.shared
-        zeros = self.corner.new_zeros
-        carry, carried = Carry.nothing(problems, n, m, self.corner), []
-        corner = self.corner
-        for window in self.windows():
-            carried.append(carry)
-            blocks = self._symmetric_blocks(window)
-            done, carry, schur = eliminate(blocks.own, blocks.border, self.links(window), carry)
-            corner = corner + blocks.corner - schur
-        shared = inverse(corner)
-        # Of the two frames that follow and the shared unknowns, in this order; frames that do not exist are still.
-        joint = zeros(problems, 2 * n + m, 2 * n + m)
-        joint[:, 2 * n :, 2 * n :] = shared
-        for window, came in reversed(list(zip(self.windows(), carried, strict=True))):
-            if window.stop < self.frames:
-                blocks = self._symmetric_blocks(window)
-                done, _, _ = eliminate(blocks.own, blocks.border, self.links(window), came)
-            far_ties = done.links.far_ties()
-            for k in reversed(range(window.stop - window.start)):
-                P = done.inverse[:, k]
-                D = far_ties[k]
-                far = torch.diag_embed(done.links.far[:, k]) if D is None else D
-                lever = torch.cat([done.tie[:, k], far, done.border[:, k]], dim=2)
-                gain = -P @ lever
-                across = gain @ joint  # of this frame with the two that follow and the shared ones
-                own = P + across @ gain.mT
-                # Rounding's skew part would grow on the way back: only congruences are stable here.
-                own = 0.5 * (own + own.mT)
-                yield FrameCovariance(window.start + k, own, across[:, :, 2 * n :], shared)
-                joint = _push(joint, own, across, n)
-
-    def _symmetric_blocks(self, window: slice) -> Blocks:
-        """Products in float32 are symmetric to their own rounding only, which the way back would amplify. An unknown
-        without any curvature gets the least there is: its variance is large, the others' are theirs."""
-        own, border, corner = self.blocks(window)
-        own = 0.5 * (own + own.mT)
-        diagonal = own.diagonal(dim1=-2, dim2=-1)
-        diagonal += LEAST_CURVATURE * (diagonal < LEAST_CURVATURE)
-        return Blocks(own, border, 0.5 * (corner + corner.mT))
-
 
 class FactoredFrame:
     """Problems of one frame: dense matrices side by side."""
 
     def __init__(self, arrow: Arrow, damping: Float[Tensor, " problems"]) -> None:
         own, border, corner = arrow.blocks(slice(0, 1))
-        matrix = own[:, 0]
-        if arrow.shared:
-            top = torch.cat([matrix, border[:, 0]], dim=2)
-            matrix = torch.cat([top, torch.cat([border[:, 0].mT, arrow.corner + corner], dim=2)], dim=1)
+        n = arrow.width
+        # Only the lower triangle is looked at.
+        matrix = own.new_empty(len(own), n + arrow.shared, n + arrow.shared)
+        matrix[:, :n, :n], matrix[:, n:, :n], matrix[:, n:, n:] = own[:, 0], border[:, 0].mT, arrow.corner + corner
         self.diagonal = matrix.diagonal(dim1=-2, dim2=-1).clone()
         self.factor, self.failed = torch.linalg.cholesky_ex(stiffen(matrix, damping))
 
@@ -168,11 +117,10 @@ class FactoredFrame:
 
 class FactoredChain:
     """A clip's matrix, factored in float64 on the way down with the first right side. What the way back needs is kept
-    in that right side's precision: it is as exact as the matrix was, and half as large in float32."""
+    in the precision of the unknowns: in float32 it is half as large, and as exact as the matrix was."""
 
     def __init__(self, arrow: Arrow, damping: Float[Tensor, " problems"]) -> None:
         self.arrow, self.damping = arrow, damping
-        self.precision = torch.float64
         self.carried: list[Carry] = []  # into each window
         self.kept: dict[int, Eliminated] = {}  # by a window's first frame
         self.schur_inverse: Tensor | None = None
@@ -190,15 +138,12 @@ class FactoredChain:
     def select(self, rows: Tensor) -> FactoredChain:
         chosen = FactoredChain(self.arrow.select(rows), self.damping[rows])
         if self.schur_inverse is not None and self._diagonal is not None:
-            chosen.precision = self.precision
             chosen.carried = [Carry(*(part[rows] for part in carry)) for carry in self.carried]
             chosen.kept = {first: done.select(rows) for first, done in self.kept.items()}
             chosen.schur_inverse, chosen._diagonal = self.schur_inverse[rows], self._diagonal[rows]
         return chosen
 
     def solve(self, right: Float[Tensor, "problems unknowns"]) -> Float[Tensor, "problems unknowns"]:
-        if not self.carried:
-            self.precision = right.dtype
         right = right.to(self.arrow.corner)
         border = self.arrow.frames * self.arrow.width
         local, common = right[:, :border].unflatten(1, (self.arrow.frames, self.arrow.width)), right[:, border:]
@@ -229,7 +174,7 @@ class FactoredChain:
             done, carry, share = self._eliminate(window, blocks, carry)
             corner, schur = corner + blocks.corner, schur + share
             yield done
-            done = done.to(self.precision)
+            done = done.to(arrow.precision)
             if done.bytes <= free or window.stop == arrow.frames:
                 self.kept[window.start] = done
                 free -= done.bytes
@@ -243,7 +188,7 @@ class FactoredChain:
         window = self.arrow.windows()[number]
         if window.start in self.kept:
             return self.kept[window.start]
-        return self._eliminate(window, self.arrow.blocks(window), self.carried[number])[0].to(self.precision)
+        return self._eliminate(window, self.arrow.blocks(window), self.carried[number])[0].to(self.arrow.precision)
 
     def _eliminate(self, window: slice, blocks: Blocks, carry: Carry) -> tuple[Eliminated, Carry, Tensor]:
         own = stiffen(blocks.own, self.damping[:, None])
@@ -251,11 +196,3 @@ class FactoredChain:
 
 
 Factored = FactoredFrame | FactoredChain
-
-
-def _push(joint: Tensor, own: Tensor, across: Tensor, n: int) -> Tensor:
-    """The covariance of (this frame, the next, shared) from that of (the next, the one after, shared)."""
-    kept = torch.cat([torch.arange(n), torch.arange(2 * n, joint.shape[1])]).to(joint.device)
-    rest = joint[:, kept[:, None], kept]
-    tie = across[:, :, kept]
-    return torch.cat([torch.cat([own, tie], dim=2), torch.cat([tie.mT, rest], dim=2)], dim=1)

@@ -21,7 +21,7 @@ class Objective(Protocol):
     """What is minimised: independent problems, asked for by number; x holds the unknowns of those asked for."""
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (rows,) float64 and gradients (rows, n)."""
+        """Values (rows,) float64 and gradients (rows, n), these as exact as x or more so."""
         ...
 
     def curvature(self, x: Tensor, rows: Tensor) -> Arrow:

@@ -93,9 +93,11 @@ def way_back(done: Eliminated, joint: Tensor, follow: Tensor) -> tuple[Tensor, T
     behind it, and come back as those of its first two."""
     n = done.inverse.shape[-1]
     owns, gains = [], []
+    far_ties = done.links.far_ties()
     for k in reversed(range(done.inverse.shape[1])):
-        P = done.inverse[:, k]
-        lever = torch.cat([P @ done.tie[:, k], P * done.links.far[:, k, None, :]], dim=2)
+        P, D = done.inverse[:, k], far_ties[k]
+        far = P * done.links.far[:, k, None, :] if D is None else P @ D
+        lever = torch.cat([P @ done.tie[:, k], far], dim=2)
         across = -lever @ joint  # of this frame with the two behind
         own = P - across @ lever.mT
         # Rounding's skew part would grow on the way back: only congruences are stable here.

@@ -68,6 +68,7 @@ def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum
     rows = torch.arange(problems, device=x.device)
     x = x.clone()
     value, gradient = objective.evaluate(x, rows)
+    gradient = gradient.to(x)
     iterations = torch.zeros(problems, dtype=torch.long, device=x.device)
     quiet = torch.zeros(problems, dtype=torch.long, device=x.device)
     stop = [Stop.MAX_ITERATIONS] * problems
@@ -120,6 +121,7 @@ def line_search(
     for _ in range(LINE_SEARCH_EVALUATIONS):
         trial = x[open_] + step[open_, None].to(x) * direction[open_]
         trial_value, trial_gradient = objective.evaluate(trial, rows[open_])
+        trial_gradient = trial_gradient.to(x)
         slope = (trial_gradient * direction[open_]).sum(dim=1).double()
         bad = ~(torch.isfinite(trial_value) & torch.isfinite(slope))
         trial_value = trial_value.masked_fill(bad, torch.inf)

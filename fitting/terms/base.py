@@ -140,6 +140,7 @@ class Term(BaseModel):
 
     structure: ClassVar[Structure] = "dense"
     in_error_bars: ClassVar[bool] = True  # False: counts evidence twice, or is a wall and not a distribution
+    draws_near: ClassVar[bool] = False  # holds coefficients to nothing: nearer, less of them explains the same pixels
     reads: ClassVar[tuple[str, ...]] = ()
     stencil: ClassVar[tuple[float, ...]] = ()
 

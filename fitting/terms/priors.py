@@ -17,6 +17,7 @@ class Shape(Term):
     belief. 25 stands for a deviation of 0.2 on a clip of 25 frames or more, and leaves a photo with 1."""
 
     structure: ClassVar[Structure] = "elementwise"
+    draws_near: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("betas",)
     sigma: float = 1.0
     repeats: int = Field(default=1, ge=1, description="in a clip, counts once per frame, up to so many times")
@@ -56,6 +57,7 @@ class Offsets(Term):
     error is counted once per frame and outvotes every belief about the shape."""
 
     structure: ClassVar[Structure] = "elementwise"
+    draws_near: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("keypoint_offsets",)
     sigma: float = 0.01
 
@@ -69,6 +71,7 @@ class Expression(Term):
     """Expression coefficients stay near rest, in units of the model's own standard deviation of each."""
 
     structure: ClassVar[Structure] = "elementwise"
+    draws_near: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("expression",)
     sigma: float = 1.0
 

@@ -27,6 +27,7 @@ class Smoothness(Term):
     """Shared by both orders: `blocks` gives each block's own sigma per frame in its own unit, `sigma` is a factor."""
 
     structure: ClassVar[Structure] = "stencil"
+    draws_near: ClassVar[bool] = True
     sigma: float = 1.0
     blocks: dict[str, float] = Field(default={}, description="sigma by block name; a block not named is free")
 

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-Place = Callable[[float], float]
+Place = Callable[[Any], Any]  # a frame's number, or a value, to its place in the chart
 
 WIDTH, HEIGHT = 960, 190
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 34
@@ -42,10 +43,10 @@ def line_chart(lines: Sequence[Line], unit: str, shades: Sequence[Shade] = ()) -
     across = (WIDTH - LEFT - RIGHT) / max(frames - 1, 1)
     up = (HEIGHT - TOP - BOTTOM) / (high - low)
 
-    def x(k: float) -> float:
+    def x(k: Any) -> Any:
         return LEFT + across * k
 
-    def y(value: float) -> float:
+    def y(value: Any) -> Any:
         return HEIGHT - BOTTOM - up * (value - low)
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(unit)} over frames">']

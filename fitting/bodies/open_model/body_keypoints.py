@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.optimize import nnls
 
 from fitting.bodies.open_model.body_geometry import BodyGeometry
 from fitting.bodies.open_model.body_skeleton import unit
@@ -22,6 +23,9 @@ from fitting.layouts import IBUG68, MEDIAPIPE478
 LEAST = 1e-3
 """Smaller weights of anny's regressors are left out: thousands of them, of no account (tests measure by how much)."""
 TIP_VERTICES = 6
+ROOT_FORWARD, KNUCKLE_BACK, TIP_BACK = 0.012, 0.010, 0.005
+"""Metres from where MakeHuman's bones begin or end to where a hand detector sees the point (see `hand_points`)."""
+ROUND_VERTICES = 60
 HAND_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
 
@@ -108,28 +112,53 @@ def neck_ring(geometry: BodyGeometry) -> Point:
 
 
 def hand_points(geometry: BodyGeometry, side: str) -> dict[str, Point]:
-    """21 of a hand: the wrist's joint, three joints a finger, and its tip."""
-    points = {f"{side}_hand_root": joint_point(f"{side}_wrist")}
+    """21 of a hand: its root, the knuckle and two joints of each finger, and its tip.
+
+    Root, knuckles and tips are not where MakeHuman's bones begin and end, but where a hand detector sees them: on 28
+    rendered hands MediaPipe's were so much nearer to the middle of the hand, alike for all fingers.
+    """
+    points = {}
+    wrist, middle = (geometry.joints[SMPLX_JOINTS.index(f"left_{joint}")] for joint in ("wrist", "middle1"))
+    points[f"{side}_hand_root"] = inside(geometry, wrist + ROOT_FORWARD * unit(middle - wrist))
     for finger in HAND_FINGERS:
         for k in (1, 2, 3):
             points[f"{side}_{finger}_{k}"] = joint_point(f"{side}_{finger}{k}")
-        left = finger_tip(geometry, finger)
-        points[f"{side}_{finger}_4"] = (
-            left if side == "left" else replace(left, vertices=geometry.mesh.mirror[left.vertices])
-        )
+        first, last = (geometry.joints[SMPLX_JOINTS.index(f"left_{finger}{k}")] for k in (1, 3))
+        if finger != "thumb":
+            points[f"{side}_{finger}_1"] = inside(geometry, first - KNUCKLE_BACK * unit(first - wrist))
+        end = finger_tip(geometry, finger)
+        points[f"{side}_{finger}_4"] = inside(geometry, end - TIP_BACK * unit(end - last))
+    if side == "right":
+        mirror = geometry.mesh.mirror
+        points = {
+            n: point if point.joint >= 0 else replace(point, vertices=mirror[point.vertices])
+            for n, point in points.items()
+        }
     return points
+
+
+def inside(geometry: BodyGeometry, place: Float[np.ndarray, " 3"]) -> Point:
+    """A point within the body as a mean of the skin round it: weights that are not negative, as even as they can be."""
+    distance = np.linalg.norm(geometry.template - place, axis=1)
+    near = np.sort(np.argsort(distance, kind="stable")[:ROUND_VERTICES])
+    rows = np.concatenate(
+        [(geometry.template[near] - place).T, np.full((1, len(near)), 1e-2), 1e-4 * np.eye(len(near))]
+    )
+    weights = nnls(rows, np.concatenate([np.zeros(3), [1e-2], np.zeros(len(near))]))[0]
+    used = weights > 0
+    return Point(near[used], weights[used] / weights[used].sum())
 
 
 def joint_point(joint: str) -> Point:
     return replace(even([0]), joint=SMPLX_JOINTS.index(joint))
 
 
-def finger_tip(geometry: BodyGeometry, finger: str) -> Point:
+def finger_tip(geometry: BodyGeometry, finger: str) -> Float[np.ndarray, " 3"]:
     """The mean of the vertices of the left hand's last phalanx that reach furthest."""
     middle, last = (SMPLX_JOINTS.index(f"left_{finger}{k}") for k in (2, 3))
     own = np.flatnonzero(geometry.weights.argmax(axis=1) == last)
     reach = geometry.template[own] @ unit(geometry.joints[last] - geometry.joints[middle])
-    return even(np.sort(own[np.argsort(-reach, kind="stable")[:TIP_VERTICES]]))
+    return geometry.template[own[np.argsort(-reach, kind="stable")[:TIP_VERTICES]]].mean(axis=0)
 
 
 # ------------------------------------------------------------------ the face
