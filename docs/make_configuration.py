@@ -19,12 +19,19 @@ from fitting.config import (  # noqa: E402
     DetectorConfig,
     FitConfig,
     ReadConfig,
+    RenderConfig,
     StageConfig,
 )
 from fitting.terms import Term, Terms  # noqa: E402
 
 TARGET = ROOT / "docs" / "configuration.md"
-SECTIONS = {"body": BodyConfig, "camera": CameraConfig, "read": ReadConfig, "detector": DetectorConfig}
+SECTIONS = {
+    "body": BodyConfig,
+    "camera": CameraConfig,
+    "read": ReadConfig,
+    "detector": DetectorConfig,
+    "render": RenderConfig,
+}
 
 HEAD = """# Configuration
 

@@ -25,7 +25,8 @@ USAGE = """usage: fit.py --config RECIPE [--input PATH] [--output FOLDER] [--out
   --config     a recipe: a YAML file, or the name of a shipped one (fit_flame.yaml)
   --input      an image, a folder of images, a video, a landmark file, sample:grace_hopper, sample:talking_head
   --output     folder for the results; default out/<name of the input>
-  --outputs    params, obj, pkl, npy, overlay: those that are wanted
+  --outputs    those that are wanted: params, obj, glb, pkl, npy, overlay, depth, normals, mask, wireframe, visibility,
+               turntable, texture
   --KEY VALUE  any other key of the recipe, dotted: --body.model flame --camera.focal 1400 --terms.keypoints.sigma 0.03
 """
 
@@ -225,11 +226,12 @@ def summary(solutions: list[Solution], written: Collection[Path], seconds: float
     for solution in solutions:
         fitted = int(solution.valid.sum())
         count = len(solution)
+        person = solution.observations.layout.shows_a_person
         who = f"person {solution.observations.person}: " if len(solutions) > 1 else ""
         lines.append(
             f"{who}{fitted} of {count} frame{'s' * (count != 1)} fitted on {solution.body.name}: landmark error "
-            f"{np.nanmean(solution.error_px):.2f} px, {np.nanmean(solution.error_percent):.2f} % of the distance "
-            "between the outer eye corners"
+            f"{np.nanmean(solution.error_px):.2f} px, {np.nanmean(solution.error_percent):.2f} % of "
+            + ("the person's height" if person else "the distance between the outer eye corners")
         )
     lines += listed(written)
     lines.append(f"{seconds:.1f} s")

@@ -55,6 +55,9 @@ class BodyConfig(Record):
         default=None, description="VPoser's checkpoint folder, version 1 or 2: its code moves the body's joints"
     )
     gmm: Path | None = Field(default=None, description="SMPLify's mixture of poses, gmm_08.pkl")
+    uv: Path | None = Field(
+        default=None, description="an obj of the model's mesh with texture coordinates, where the model has none"
+    )
 
 
 class CameraConfig(Record):
@@ -85,6 +88,9 @@ class CodesConfig(Record):
     """How the codes of `start` are to be understood, where their files do not say it."""
 
     model: str | None = Field(default=None, description="the model they belong to: flame2020, flame2023, ...")
+    pose_only: bool = Field(
+        default=False, description="without shape and expression: for a body of another model; poses mean the same"
+    )
     convert_from: str | None = Field(
         default=None, description="name or file of their model: they are converted to the body, and the error is told"
     )
@@ -139,6 +145,10 @@ class StageConfig(Record):
         ge=1,
         description="of a longer clip, only so many frames take part, and only what is shared is kept",
     )
+    centre: bool = Field(
+        default=False,
+        description="of a clip, what is shared ends in the middle of what is believed, not at its peak: docs/solvers.md",
+    )
     terms: dict[str, dict[str, Any] | None] = Field(default={}, description="changes to terms in this stage")
 
     def blocks(self) -> tuple[str, ...]:
@@ -171,6 +181,9 @@ class FitConfig(Record):
     output: Path | None = Field(default=None, description="folder; default: out/<name of the input>")
     outputs: tuple[str, ...] = Field(
         default=("params", "obj", "pkl", "npy", "overlay"), description="what is written: docs/formats.md"
+    )
+    flame_out_dir: Path | None = Field(
+        default=None, description="where flame_params.npy goes, instead of the output folder"
     )
     start: str | None = Field(
         default=None, description="null: from nothing; input: what came with it; codes of a regressor: docs/formats.md"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -155,7 +154,7 @@ def load(model: str, config: ConvertConfig) -> Body:
 def folder_of(config: ConvertConfig, track: Track) -> Path:
     """Where a person's files go; flame_params by EMOCA's rule, the others' persons beyond the first apart."""
     if config.to == "flame_params":
-        return emoca_destination(config.output or parent_of(config.input), config.flame_out_dir)
+        return exports.destination(config.output or parent_of(config.input), config.flame_out_dir)
     folder = config.output or parent_of(config.input) / config.to
     if config.to in FILES:
         return folder
@@ -164,12 +163,3 @@ def folder_of(config: ConvertConfig, track: Track) -> Path:
 
 def parent_of(path: Path) -> Path:
     return path if path.is_dir() else path.parent
-
-
-def emoca_destination(folder: Path, flame_out_dir: Path | None) -> Path:
-    """`output/emoca_<DATA>` goes to `data/<DATA>` if that folder exists, else it stays; `flame_out_dir` overrules."""
-    if flame_out_dir is not None:
-        return flame_out_dir
-    match = re.fullmatch(r"emoca_(.+)", folder.name)
-    data = Path("data") / match[1] if match else None
-    return data if data is not None and data.is_dir() else folder

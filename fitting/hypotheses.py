@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fitting.calm import calm
 from fitting.config import FitConfig, SearchConfig
 from fitting.evidence import Case, apart, as_evidence
 from fitting.problem import Problem
@@ -69,7 +70,10 @@ def search(case: Case, config: FitConfig, progress: Progress) -> Found:
         fitted.append(Parameters({name: value for name, value in found.items() if name in one.start}))
         costs.append(final_costs(problem, found, stages))
     path = choose(tried, torch.stack(costs, dim=1).cpu().numpy(), fitted, links(every[0].linked[0], seen))
-    return take(case, tried, fitted, seen, path)
+    found = take(case, tried, fitted, seen, path)
+    if not case.observations.is_clip:
+        return found
+    return replace(found, start=calm(found.start, every[0].linked[0], every[0].fps))
 
 
 def knows_the_start(case: Case) -> bool:

@@ -56,6 +56,8 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
     check_outputs(config)
     like = tensor_kind(config)
     body = bodies.load(**config.body.model_dump()).to(like)
+    for name in set(config.outputs) & set(exports.EXPORTS) - set(writers.WRITERS):
+        exports.EXPORTS[name].check_model(name, body.name)
     people = observe(config, body, watcher)
     if "texture" in config.outputs:
         writers.surface_texture.require(body, people[0])
@@ -110,7 +112,8 @@ def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher
         if name in writers.PICTURE_WRITERS:
             continue
         watcher.progress(f"writing {name}", 0, len(solution))
-        found = writers.WRITERS[name](solution, folder) if name in writers.WRITERS else export(name, solution, folder)
+        place = exports.destination(folder, config.flame_out_dir) if name == "npy" else folder
+        found = writers.WRITERS[name](solution, place) if name in writers.WRITERS else export(name, solution, place)
         for path in found:
             watcher.wrote(path)
     for path in writers.report.write(so_far, config.to_yaml(), folder, truth=known_truth(so_far)):
@@ -203,6 +206,8 @@ def with_start(observations: Observations, config: FitConfig, body: Body, watche
     track = start_codes.choose(codes.read(path, options), observations, path)
     for note in track.notes:
         watcher.note(f"start, {track.format}: {note}")
+    if config.codes.pose_only:
+        track = track.with_values({"betas": None, "expression": None})
     K = start.camera_matrices(observations, config.camera)
     if config.codes.convert_from is None:
         return replace(observations, start=start_codes.codes_for(observations, track, body, K))

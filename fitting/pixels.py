@@ -55,11 +55,15 @@ def side_by_side(blocks: list[Tensor], empty: Tensor) -> Tensor:
 
 
 def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
-    """One term's share; `weight` (problems, frames, items) is the root of what a squared pixel counts."""
+    """One term's share; `weight` is the root of what a squared pixel counts, (problems, frames, items), or one for each
+    coordinate of every item: twice as many."""
     if weight.shape[2] == 0:
         return
+    across = difference(jacobian.columns, rows)
+    by_axis = weight.shape[2] == 2 * across.shape[2]
+    each = weight.unflatten(2, (-1, 2)) if by_axis else weight[..., None]
     n, k = jacobian.own, jacobian.columns.shape[-1] - jacobian.own
-    weighted = (difference(jacobian.columns, rows) * weight[..., None, None]).flatten(2, 3)
+    weighted = (across * each[..., None]).flatten(2, 3)
     own, shared = weighted[..., :n], weighted[..., n:]
     gram = own.mT @ weighted
     parts.own.add_(gram[..., :n])
@@ -68,7 +72,7 @@ def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Te
         # Frame by frame, then in double precision: a sum over a window in single would depend on the window.
         parts.corner[:, :k, :k] += (shared.mT @ shared).sum(dim=1, dtype=torch.float64)
     if jacobian.offsets is not None:
-        add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, weight)
+        add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, each)
 
 
 def add_offset_rows(
@@ -78,20 +82,20 @@ def add_offset_rows(
     own: Tensor,
     shared: Tensor,
     rows: PixelRows,
-    weight: Tensor,
+    each: Float[Tensor, "problems frames items axes"],
 ) -> None:
     """The offsets' share of border and corner: every row touches the offset of one point or of two."""
-    problems, frames, items = weight.shape
+    problems, frames, items = each.shape[:3]
     points = offsets.shape[2]
     n, k = own.shape[-1], shared.shape[-1]
-    blocks = weight.new_zeros(problems, points, points, 2, 2)
-    every = torch.arange(points, device=weight.device)
+    blocks = each.new_zeros(problems, points, points, 2, 2)
+    every = torch.arange(points, device=each.device)
     ends = [(every if rows.first is None else rows.first, 1.0)]
     if rows.second is not None:
         ends.append((rows.second, -1.0))
-    moved = [(at, sign * weight[..., None, None] * offsets[:, :, at]) for at, sign in ends]
-    border = weight.new_zeros(problems, frames, points, n, 2)
-    cross = weight.new_zeros(problems, points, k, 2)
+    moved = [(at, sign * each[..., None] * offsets[:, :, at]) for at, sign in ends]
+    border = each.new_zeros(problems, frames, points, n, 2)
+    cross = each.new_zeros(problems, points, k, 2)
     for at, G in moved:
         border.index_add_(2, at, own.unflatten(2, (items, 2)).mT @ G)
         if k:

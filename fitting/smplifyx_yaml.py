@@ -9,8 +9,8 @@ its code), this project half a sum of |x|^2 / sigma^2. Halves aside the correspo
     (1000 / H)^2 g^2 c^2 r^2   sigma = H / 1000 px       keypoints: 0.001 in units of the picture's height, factor g
     rho = 100 px               kernel_width = 100        Geman-McClure, in sigmas: the same in a picture 1000 px high
 
-Three things differ by intent: the kernel bends a keypoint's distance, not each coordinate; confidence counts inside
-the kernel; the translation stays free in every stage. Stages, weights and which blocks move are theirs.
+Two things differ by intent: factor and confidence count inside the kernel, and the translation stays free in every
+stage. Stages, weights and which blocks move are theirs.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ def terms(theirs: Mapping[str, Any]) -> dict[str, Any]:
     keypoints: dict[str, Any] = {
         "sigma": 0.001,
         "unit": "picture",
+        "by_axis": True,
         "kernel": "geman_mcclure",
         "kernel_width": number(theirs, "rho", 100.0),
         "groups": {},

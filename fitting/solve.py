@@ -20,7 +20,7 @@ from fitting.stagnation import name_stagnation
 from fitting.summary import summarise
 from fitting.terms import Terms
 from fitting.types import Block, Body, ConfigError, Parameters, Solution, Stop
-from fitting.uncertainty import error_bars
+from fitting.uncertainty import centre, error_bars
 
 LONGEST_WITH_ERROR_BARS = 1000  # frames of one clip: with landmark offsets they cost some milliseconds a frame
 
@@ -71,7 +71,8 @@ def with_error_bars(
     blocks = known_blocks(problem)
     sharing = [stage for stage, found in moving if any(blocks[name].shared for name in found if name in names)]
     chosen = keyframes(problem, sharing[-1].keyframes) if sharing else None
-    found = error_bars(problem, result, tuple(blocks[name] for name in names), chosen)
+    is_centred = bool(sharing) and sharing[-1].centre and problem.frames > 1
+    found = error_bars(problem, result, tuple(blocks[name] for name in names), chosen, is_centred)
     frames = len(solution)
     rows = np.arange(frames).reshape(-1, problem.frames)[fitted.cpu().numpy()].ravel()
 
@@ -120,6 +121,8 @@ def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum]:
     part = problem if chosen is None else problem.at(chosen)
     minimum = SOLVERS[stage.solver](LeastSquares(part), part.zero(), options)
     moved = part.retract(minimum.x)
+    if stage.centre and part.frames > 1 and part.shared:
+        moved = moved.replace(centre(replace(part, base=moved)))
     if chosen is not None:
         moved = Parameters({block.name: moved[block.name] for block in part.free if block.shared})
     return replace(problem, base=problem.base.replace(moved)), minimum

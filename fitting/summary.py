@@ -159,8 +159,11 @@ def mean_error(pixels: np.ndarray, observations: Observations) -> np.ndarray:
 
 
 def detected_size(case: Case, problem: Problem) -> np.ndarray:
-    """Pixels between the layout's size pair as detected; from the fit's depth where one of them was not seen."""
+    """Pixels between a face's size pair as detected; from the fit's depth where one of them was not seen, and of whole
+    persons, of whose height a picture seldom shows both ends."""
     observations = case.observations
+    if observations.layout.shows_a_person:
+        return problem.evidence.subject_px.reshape(-1).cpu().numpy()
     ends, known = [], np.ones(len(observations), dtype=bool)
     for side in observations.layout.size_pair:
         ends.append(observations.keypoints[:, list(side)].mean(axis=1))

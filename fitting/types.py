@@ -79,6 +79,11 @@ class Layout:
     def __len__(self) -> int:
         return len(self.point_names)
 
+    @property
+    def shows_a_person(self) -> bool:
+        """More than a face."""
+        return "left_shoulder" in self.point_names
+
 
 @runtime_checkable
 class Pictures(Protocol):
@@ -329,7 +334,7 @@ class Body(Protocol):
     @property
     def yard_sticks(self) -> Mapping[str, float]: ...  # by layout name: metres between its size pair on the mean body
 
-    def yard_stick_of(self, layout: Layout) -> float: ...  # NaN where the body lacks the ends
+    def yard_stick_of(self, layout: Layout) -> float: ...  # a person's height, or between the ends of a face's size pair
 
     @property
     def expression_names(self) -> tuple[str, ...]: ...

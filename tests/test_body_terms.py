@@ -275,3 +275,46 @@ def test_a_recipe_frees_the_pose_whatever_moves_it(figure, coded):
     stage = StageConfig(name="all", free=("rotation", "pose", "hands"))
     assert moving_blocks(stage, figure) == ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose")
     assert moving_blocks(stage, coded) == ("global_orient", "pose_embedding", "left_hand_pca", "right_hand_pca")
+
+
+# ------------------------------------------------------------------ keypoints as SMPLify-X counts them
+
+
+@pytest.mark.parametrize("kernel", ["squared", "geman_mcclure"])
+def test_a_kernel_by_axis(random_body, kernel):
+    """sum over coordinates of w^2 s / (s + w^2); its gradient, and the matrix against the terms' own rows."""
+    problem = make_problem(random_body, "keypoints", kernel)
+    term = problem.terms["keypoints"].model_copy(update={"by_axis": True, "kernel_width": 3.0})
+    problem = replace(problem, terms={"keypoints": term})
+    x = moved(problem, 1)
+    rows = problem.terms["keypoints"].residuals(problem.scene(problem.retract(x)))
+    squared = (rows.values[..., 0] / term.sigma * rows.confidence).square()
+    each = squared if kernel == "squared" else 9 * squared / (squared + 9)
+    torch.testing.assert_close(problem.objective(x), 0.5 * each.sum(dim=(1, 2)))
+    _, gradient = problem.evaluate(x, torch.arange(PROBLEMS))
+    direction, step = torch.randn_like(x), 1e-6
+    numerical = (problem.objective(x + step * direction) - problem.objective(x - step * direction)) / (2 * step)
+    torch.testing.assert_close((gradient * direction).sum(dim=1), numerical, rtol=2e-5, atol=1e-5)
+    if kernel == "squared":  # then it is the same as by distance, and so is its matrix
+        plain = replace(problem, terms={"keypoints": term.model_copy(update={"by_axis": False})})
+        rows = torch.arange(PROBLEMS)
+        for name in ("own", "border", "corner"):
+            a, b = (
+                getattr(LeastSquares(p).curvature(x, rows).blocks(slice(0, problem.frames)), name)
+                for p in (problem, plain)
+            )
+            torch.testing.assert_close(a, b)
+
+
+def test_keypoints_in_units_of_the_picture_and_single_points(random_body):
+    problem = make_problem(random_body, "keypoints")
+    height = torch.full_like(problem.evidence.subject_px, 800.0)
+    problem = replace(problem, evidence=replace(problem.evidence, picture_px=height))
+    term = problem.terms["keypoints"]
+    scene = problem.scene(problem.retract(moved(problem, 1)))
+    plain = term.residuals(scene)
+    of_picture = term.model_copy(update={"unit": "picture"}).residuals(scene)
+    torch.testing.assert_close(of_picture.values * 800, plain.values * problem.evidence.subject_px[..., None, None])
+    name = problem.evidence.layout.point_names[int(problem.evidence.points[7])]
+    without = term.model_copy(update={"points": {name: 0.0}}).residuals(scene)
+    assert (without.confidence[..., 7] == 0).all() and without.confidence.sum() < plain.confidence.sum()

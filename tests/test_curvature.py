@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import roma
 import torch
 from test_terms import PROBLEMS, TERMS, make_problem
 
 from fitting.curvature import LeastSquares, item_weights
 from fitting.solvers import Arrow, Blocks
+from fitting.turns import inverse_left_jacobian, left_jacobian
 
 FREE = {
     "betas", "expression", "global_orient", "jaw_pose", "leye_pose", "reye_pose", "neck_pose", "transl", "scale",
@@ -84,6 +86,25 @@ def test_landmark_offsets_bend_the_matrix_little(random_body):
     found = to_dense(LeastSquares(problem).curvature(x, torch.arange(PROBLEMS)))
     expected = slow_gauss_newton(problem, x, problem.terms["keypoints"])
     assert (found - expected).abs().max() <= 2e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 0.9e-3, 1.1e-3, 0.3, 2.0, 3.0])
+def test_turns_of_vectors_equal_automatic_differentiation(angle):
+    vector = angle * torch.nn.functional.normalize(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64), dim=0)
+    R = roma.rotvec_to_rotmat(vector)
+
+    def turn(moved):  # vee of dR R'
+        skew = roma.rotvec_to_rotmat(moved) @ R.T
+        return torch.stack([skew[2, 1], skew[0, 2], skew[1, 0]])
+
+    def log(step):
+        return roma.rotmat_to_rotvec(roma.rotvec_to_rotmat(step) @ R)
+
+    tiny = 1e-9 * torch.ones(3, dtype=torch.float64)
+    there = torch.autograd.functional.jacobian(turn, vector)
+    back = torch.autograd.functional.jacobian(log, tiny)
+    torch.testing.assert_close(left_jacobian(vector), there, rtol=0, atol=1e-7)
+    torch.testing.assert_close(inverse_left_jacobian(vector), back, rtol=0, atol=1e-6)
 
 
 def random_arrow(problems, frames, n, m, window, seed=0):

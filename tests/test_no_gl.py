@@ -37,7 +37,8 @@ ctypes.util.find_library = lambda name: None
 DRAW = """
 from pathlib import Path
 from fitting.writers import PICTURE_WRITERS, PictureOptions
-from tests.made_solutions import FakeBody, some_solution
+sys.path.append("tests")
+from made_solutions import FakeBody, some_solution
 
 people = [some_solution(person, body=FakeBody(textured=True)) for person in ("000", "001")]
 for name, write in PICTURE_WRITERS.items():

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from made_solutions import FRAMES, FakeBody, FakePictures, some_solution
 from PIL import Image
 
 from fitting.types import Parameters, Solution
 from fitting.writers import PICTURE_WRITERS, PictureOptions
 from fitting.writers.picture_overlay import SHORT_CLIP, plan_crops, plan_looks, wants_files
 from fitting.writers.posed import before_camera, ordered_map, posed_mesh
-from tests.made_solutions import FRAMES, FakeBody, FakePictures, some_solution
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,10 @@ from fitting import pipeline
 from fitting.cli import main
 from fitting.config import FitConfig
 from fitting.types import Solution
-from fitting.writers import WRITERS
+from fitting.writers import PICTURE_WRITERS, WRITERS, PictureOptions
 
 ROOT = Path(__file__).resolve().parents[1]
+EVERY = (*WRITERS, *(name for name in PICTURE_WRITERS if name != "texture"))  # landmarks alone have no colours
 FRAMES = 7
 GAPS = [0, 3, 6]  # frames without anybody: both ends and the middle
 QUICK = {
@@ -67,7 +68,7 @@ def run(landmarks: Path, source: Path | str, output: Path, *more: str) -> int:
 def whole(landmarks, tmp_path_factory) -> Path:
     """The clip's results, every output on."""
     output = tmp_path_factory.mktemp("whole")
-    assert run(landmarks, landmarks / "clip.npz", output, "--outputs", ",".join(WRITERS)) == 0
+    assert run(landmarks, landmarks / "clip.npz", output, "--outputs", ",".join(EVERY)) == 0
     return output
 
 
@@ -139,15 +140,34 @@ def test_two_runs_write_the_same_bytes(landmarks, whole, tmp_path):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_output_stands_alone(solution, whole, tmp_path, name):
     """Written into an empty folder, it gives the files it gives among the others."""
-    written = WRITERS[name](solution, tmp_path)
+    if name in WRITERS:
+        written = WRITERS[name](solution, tmp_path)
+    else:
+        written = PICTURE_WRITERS[name]([solution], tmp_path, PictureOptions())
     assert written and all(path.is_file() for path in written)
     files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {path.relative_to(tmp_path) for path in written}
     for path in files:
         assert (whole / path).read_bytes() == (tmp_path / path).read_bytes() or path.suffix == ".mp4"
+
+
+def test_one_picture_for_two_people(landmarks, tmp_path):
+    assert run(landmarks, landmarks / "two.npz", tmp_path, "--outputs", "overlay,mask,visibility") == 0
+    assert (tmp_path / "overlay.mp4").is_file() and not list(tmp_path.glob("overlay_*.mp4"))
+    mask = np.asarray(Image.open(tmp_path / "images" / "000000" / "mask.png"))
+    assert mask.shape == (SIZE[1], SIZE[0]) and set(np.unique(mask)) == {0, 1, 2}
+    left, right = (np.argwhere(mask == person)[:, 1].mean() for person in (1, 2))
+    assert left < right
+    assert (tmp_path / "visibility.npz").is_file() and (tmp_path / "visibility_001.npz").is_file()
+
+
+def test_a_texture_of_landmarks_is_refused_before_the_fit(landmarks, tmp_path, capsys):
+    arguments = words(landmarks, landmarks / "clip.npz", tmp_path / "out", "--outputs", "params,texture")
+    assert "--read.pictures" in said_on_failure(capsys, arguments, 6)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_outputs_there_is_a_report(landmarks, tmp_path):

@@ -92,3 +92,40 @@ def test_a_problem_that_is_not_finite_stops_alone(name):
     assert found.stop[1] == Stop.NOT_FINITE
     assert (found.x[1] == 0).all()
     assert found.value[0] < 1e-2 and found.value[2] < 1e-2
+
+
+class Counted(Objective):
+    """Counts what it is asked for."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        self.gradients = self.matrices = 0
+
+    def evaluate(self, x, rows):
+        self.gradients += len(rows)
+        return super().evaluate(x, rows)
+
+    def curvature(self, x, rows):
+        self.matrices += len(rows)
+        return super().curvature(x, rows)
+
+
+def test_no_matrix_is_made_that_decides_nothing():
+    """From the bottom's edge: one step, after which the same factor says that nothing is left."""
+    objective = Counted(lambda x, rows: 100 + quadratics(x, rows))
+    start = torch.arange(1.0, 5.0).double()[:, None] + torch.tensor([0.1, 0.01]).double()
+    found = SOLVERS["lm"](objective, start, SolverOptions(tolerance=1e-8))
+    assert set(found.stop) == {Stop.CONVERGED} and (found.value - 100 < 1e-6).all()
+    assert (objective.matrices, objective.gradients) == (4, 8)
+
+
+def test_a_rejected_step_is_tried_again_on_the_same_matrix():
+    """A wall on the way: the full step passes it, and only damping can tell."""
+
+    def walled(x, rows):
+        return (x[:, 0] + 5) ** 2 + x[:, 1] ** 2 + 1e4 * (-x[:, 0]).clamp(min=0) ** 2
+
+    objective = Counted(walled)
+    found = SOLVERS["lm"](objective, torch.tensor([[1.0, 1.0]], dtype=torch.float64), SolverOptions(iterations=60))
+    assert found.value[0] < 25 + 1e-2
+    assert objective.matrices < objective.gradients - 3

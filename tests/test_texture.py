@@ -8,15 +8,16 @@ import io
 import numpy as np
 import pytest
 import trimesh
+from made_solutions import FakeBody, some_solution
 from PIL import Image
 
+from fitting.bodies.uv_template import with_uv
 from fitting.render import Camera, Mesh, View
 from fitting.render.fill import complete, extend, with_gutter
 from fitting.render.texels import Texels, texels_on
 from fitting.render.texture import gather, robust_mean, weighted_median
-from fitting.types import OutputError, Solution
+from fitting.types import ModelError, OutputError, Solution
 from fitting.writers import PICTURE_WRITERS, WRITERS, PictureOptions, surface_texture
-from tests.made_solutions import FakeBody, some_solution
 
 K = np.array([[400.0, 0, 127.5], [0, 400.0, 127.5], [0, 0, 1]])
 CAMERA = Camera(K, (256, 256))
@@ -148,17 +149,18 @@ def test_beside_the_surface_the_nearest_texel_is_repeated():
     assert (spread[0, 511] == 5).all()  # far from both: their mean
 
 
-def test_a_part_that_was_only_glimpsed_keeps_the_models_colours():
-    ball = trimesh.creation.icosphere(2, 0.1)
-    faces, count = np.array(ball.faces), len(ball.vertices)
-    both = np.concatenate([faces, faces + count])
-    index = np.arange(len(both))
-    texels = Texels(64, index, index, np.full((len(both), 3), 1 / 3))
-    weights = np.ones(len(both), dtype=np.float32)
-    weights[len(faces) + 20 :] = 0  # of the second ball 20 triangles of 320 were seen
-    colours = np.full((len(both), 3), 200.0)
-    filled = complete(colours, weights, texels, both, np.full((2 * count, 3), 50.0)).reshape(-1, 3)
-    assert np.abs(filled[: len(faces)] - 200).max() < 1e-6 and np.abs(filled[len(faces) : len(both)] - 50).max() < 1e-6
+def test_a_small_part_that_was_only_glimpsed_keeps_the_models_colours():
+    skin, eye = trimesh.creation.icosphere(3, 0.1), trimesh.creation.icosphere(2, 0.02)
+    faces = np.concatenate([np.array(skin.faces), np.array(eye.faces) + len(skin.vertices)])
+    count, first = len(skin.vertices) + len(eye.vertices), len(skin.faces)
+    index = np.arange(len(faces))
+    texels = Texels(64, index, index, np.full((len(faces), 3), 1 / 3))
+    weights = np.zeros(len(faces), dtype=np.float32)
+    weights[:80] = 1  # a little of the skin is enough: it goes on
+    weights[first : first + 20] = 1
+    colours, own = np.full((len(faces), 3), 200.0), np.full((count, 3), 50.0)
+    filled = complete(colours, weights, texels, faces, own).reshape(-1, 3)
+    assert np.abs(filled[:first] - 200).max() < 1e-6 and np.abs(filled[first : len(faces)] - 50).max() < 1e-6
 
 
 def test_a_painted_ball_seen_from_all_sides_gets_its_paint_back():
@@ -246,3 +248,52 @@ def test_glb_of_every_frame_has_the_models_colours(tmp_path):
     np.testing.assert_allclose(mesh.vertices, solution.vertices(3), atol=1e-6)
     np.testing.assert_array_equal(mesh.faces, body.faces)
     np.testing.assert_allclose(mesh.visual.vertex_colors[:, :3] / 255, body.colours, atol=0.003)
+
+
+# ------------------------------------------------------------------ coordinates of licensed models
+
+
+def write_obj(path, faces: np.ndarray, uv: np.ndarray, uv_faces: np.ndarray, tail: str = "") -> None:
+    """By hand, as the format's description says: indices from 1, `v/vt` or `v/vt/vn`."""
+    lines = ["# made", *(f"v {k} 0 0" for k in range(faces.max() + 1)), *(f"vt {u} {v}" for u, v in uv)]
+    lines += [
+        "f " + " ".join(f"{a + 1}/{b + 1}{tail}" for a, b in zip(*pair, strict=True))
+        for pair in zip(faces, uv_faces, strict=True)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("tail", ["", "/1"])
+def test_coordinates_from_an_obj_in_another_order(random_body, tmp_path, tail):
+    """Triangles shuffled and turned, as exporters leave them: every corner still gets its own coordinates."""
+    faces = np.unique(random_body.faces, axis=0)
+    body = dataclasses.replace(random_body, faces=faces)
+    rng = np.random.default_rng(0)
+    uv, uv_faces = rng.random((50, 2)).round(6), rng.integers(0, 50, faces.shape)
+    order, turn = rng.permutation(len(faces)), rng.integers(0, 3, len(faces))
+    shuffled = [
+        np.stack([np.roll(row, k) for row, k in zip(part[order], turn, strict=True)]) for part in (faces, uv_faces)
+    ]
+    write_obj(tmp_path / "template.obj", shuffled[0], uv, shuffled[1], tail)
+    found = with_uv(body, tmp_path / "template.obj")
+    np.testing.assert_array_equal(found.uv[found.uv_faces], uv[uv_faces])
+    assert with_uv(body, None) is body
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("v 0 0 0\nf 1 2 3\n", "0 texture coordinates for 1 triangles"),
+        ("vt 0 0\nf 1/1 2 3/1\n", "without texture coordinates"),
+        ("vt 0 0\nf 1/1 2/1 3/2\n", "1 texture coordinates for 1 triangles"),
+        ("vt 0 0\nf 1/1 2/1 3/1\n", "not among its 1"),
+        ("", "0 texture coordinates"),
+    ],
+)
+def test_an_obj_that_does_not_fit_is_refused(random_body, tmp_path, content, says):
+    path = tmp_path / "template.obj"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ModelError, match=f"template.obj.*{says}.*body.uv"):
+        with_uv(random_body, path)

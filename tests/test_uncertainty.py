@@ -14,7 +14,7 @@ from fitting.solve import nuisance_blocks
 from fitting.solvers import SOLVERS, SolverOptions
 from fitting.terms import Evidence, Terms
 from fitting.types import Parameters
-from fitting.uncertainty import error_bars
+from fitting.uncertainty import centre, error_bars
 
 OWN = ("global_orient", "transl", "expression", "jaw_pose")
 SHARED = ("betas", "keypoint_offsets")
@@ -87,6 +87,8 @@ def slow_covariance(problem: Problem) -> torch.Tensor:
             return term.residuals(problem.scene(problem.retract(y[None]))).values[0]
 
         residuals = term.residuals(problem.scene(problem.base))
+        if residuals is None:  # nothing to be smoothed where frames do not follow each other
+            continue
         weights = item_weights(term, residuals)[0, ..., None].expand(residuals.values.shape[1:]).flatten()
         J = torch.autograd.functional.jacobian(values, x).flatten(0, -2)
         whole = whole + J.T @ (J * weights[:, None])
@@ -131,24 +133,29 @@ def test_error_bars_are_the_diagonal_of_the_inverse(random_body, shared, extra):
     np.testing.assert_allclose(found.keypoints, variance.sqrt().numpy(), rtol=1e-3)
 
 
-def test_the_shift_is_the_slope_of_the_volume(random_body):
-    """Against 1/2 log det of J' W J at heads that are nearer and further, J by automatic differentiation."""
-    truth = drawn(random_body, 1, 2, seed=2)
-    problem = clip(random_body, truth, TERMS, (*OWN, "betas"))
-    covariance, step = slow_covariance(problem), 0.01
-    slope = torch.zeros(problem.size, dtype=torch.float64)
-    for frame in range(2):
-        z = frame * sum(p.stop - p.start for p in problem.local.values()) + problem.local["transl"].stop - 1
-        volumes = []
-        for sign in (1, -1):
-            x = problem.zero()
-            x[0, z] = sign * step
-            volumes.append(-0.5 * torch.linalg.slogdet(slow_covariance(replace(problem, base=problem.retract(x))))[1])
-        slope[z] = (volumes[0] - volumes[1]) / (2 * step)
-    expected = -covariance @ slope
-    found = error_bars(problem, truth, problem.free).posterior.shift[0]
-    assert expected.abs().max() > 0.02  # natural steps
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.05 * float(expected.abs().max()))
+def test_the_peak_is_nearer_than_the_truth_by_what_the_shift_says(random_body):
+    """Sixty clips without noise: what is left of the error is the beliefs' pull, and its mean along depth is foretold."""
+    problems, frames, free = 60, 12, ("global_orient", "transl", "expression", "betas")
+    truth = drawn(random_body, problems, frames, seed=4)
+    neutral = random_body.neutral(problems, frames)["jaw_pose"]
+    nothing = torch.zeros_like(truth["keypoint_offsets"])
+    truth = truth.replace({"jaw_pose": neutral.to(nothing), "keypoint_offsets": nothing})
+    terms = {name: {"sigma": 0.05} if name == "keypoints" else TERMS[name] for name in ("keypoints", "shape", "expression")}
+    problem = clip(random_body, truth, terms, free)
+    found = SOLVERS["lm"](LeastSquares(problem), problem.zero(), SolverOptions(100, 1e-10))
+    peak = problem.base.replace(problem.retract(found.x))
+    bars = error_bars(problem, peak, problem.free)
+    depth, n = problem.local["transl"].stop - 1, problem.local["expression"].stop
+    assert depth < n
+    away = (truth["transl"] - peak["transl"])[..., 2].mean()
+    shift = bars.posterior.shift[:, : frames * n].unflatten(1, (frames, n))[..., depth].mean()
+    assert away < -0.002  # metres: the truth is further away
+    assert float(shift * 0.02) == pytest.approx(float(away), rel=0.25)
+    # A stage that ends in the middle ends nearer to the truth, and says that it is there.
+    middle = peak.replace(centre(replace(problem, base=peak)))
+    assert (middle["betas"] - peak["betas"]).abs().max() > 0.01
+    there = error_bars(problem, middle, problem.free, is_centred=True)
+    assert there.posterior.shift[:, frames * n :].abs().max() == 0
 
 
 def test_frames_that_were_not_asked_follow_what_is_shared(random_body):
@@ -236,5 +243,5 @@ def test_where_nothing_is_seen_the_belief_is_all_there_is(random_body):
     problem = replace(problem, evidence=replace(problem.evidence, confidence=unseen))
     bars = error_bars(problem, truth, problem.free)
     prior = 0.5 * random_body.expression_sd.numpy()
-    np.testing.assert_allclose(bars.blocks["expression"][1], prior, rtol=1e-6)
+    np.testing.assert_allclose(bars.blocks["expression"][1], prior, rtol=1e-5)
     assert (bars.blocks["expression"][[0, 2]] < prior).all()

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from browser import browse, find_chromium
+from made_solutions import some_solution
 
 from fitting import pipeline
 from fitting.cli import main
@@ -20,8 +22,6 @@ from fitting.viewer import Person, measures, read_results, scene, svg, write_pag
 from fitting.viewer.page import page
 from fitting.viewer.posing import has_start, tracks
 from fitting.writers import PICTURE_WRITERS, WRITERS, PictureOptions, report
-from tests.browser import browse, find_chromium
-from tests.made_solutions import some_solution
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from made_solutions import BALL, BLOCKS, FRAMES, SIZE, FakeBody, FakePictures, some_solution
 
 from fitting.types import OutputError, Parameters, Solution
 from fitting.writers import PICTURE_WRITERS, WRITERS, PictureOptions, atomic, flame_npy, mesh_obj, npz, report
 from fitting.writers.facts import person_name
-from tests.made_solutions import BALL, BLOCKS, FRAMES, SIZE, FakeBody, FakePictures, some_solution
 
 EVERY = (*WRITERS, *PICTURE_WRITERS)
 SMALL = PictureOptions(panel=96, texture=64)

@@ -21,6 +21,7 @@ from fitting.bodies.smpl import JOINT_NAMES, smpl_body
 from fitting.bodies.smpl_files import OPEN_BODY, SmplArrays, read_hands, read_smpl
 from fitting.bodies.smpl_points import smpl_table
 from fitting.bodies.smpl_shelf import FAMILIES, find_mano, find_smpl, is_smpl_file
+from fitting.bodies.uv_template import with_uv
 from fitting.bodies.vposer import read_vposer
 from fitting.types import ModelError
 
@@ -38,13 +39,15 @@ def load(
     flat_hand_mean: bool = False,
     vposer: Path | None = None,
     gmm: Path | None = None,
+    uv: Path | None = None,
 ) -> SkinnedBody | DecodedBody:
     """A body by name ('open_head', 'flame', 'open_body', 'smpl', 'smplh', 'smplx') or model file, float32 on the CPU.
 
     `embedding` is a landmark embedding file of FLAME's or a folder of them; by default those inside or beside the
     model file. `hand_pca`: so many components move each hand instead of its joints; `flat_hand_mean`: hands at zero
     are flat instead of half open. `vposer`: a checkpoint whose code moves the body's joints; `gmm`: SMPLify's mixture
-    of poses. Raises ModelError when a file is missing, damaged, hostile, or smaller than asked for.
+    of poses; `uv`: an obj with texture coordinates. Raises ModelError when a file is missing, damaged, hostile, or
+    smaller than asked for.
     """
     shelf = folder or places.models()
     if model in (OPEN_BODY, *FAMILIES):
@@ -52,7 +55,7 @@ def load(
     elif is_smpl_file(Path(model)):
         path = Path(model)
     else:
-        return load_flame(find_model(shelf, model, gender), betas, expressions, embedding)
+        return with_uv(load_flame(find_model(shelf, model, gender), betas, expressions, embedding), uv)
     arrays = read_smpl(path)
     check_family(arrays, model)
     hands = hands_of(arrays, shelf, flat_hand_mean)
@@ -60,7 +63,7 @@ def load(
         table = read_table(arrays.extras, len(arrays.v_template), str(path))
     else:
         table = smpl_table(arrays, JOINT_NAMES[arrays.family])
-    body = with_pose_priors(smpl_body(arrays, table, hands, betas, expressions), gmm)
+    body = with_uv(with_pose_priors(smpl_body(arrays, table, hands, betas, expressions), gmm), uv)
     coders = [] if vposer is None else [read_vposer(vposer, joints_of(body))]
     return decoded(body, (*coders, *hand_decoders(body, hand_pca, arrays)))
 

@@ -77,6 +77,7 @@ class SkinnedBody:
     expression_bounds: Float[Tensor, "expressions 2"]
     looks: Looks = field(default_factory=Looks)
     pose_priors: Mapping[str, PosePrior] = field(default_factory=dict)
+    stature: float | None = None  # metres, of the mean body; None: a head has none
     keypoints: KeypointTable | None = None  # by name, for layouts that are not in `embeddings`
     hands: Hands | None = None  # what hand poses are counted from; None: no fingers
     contour: Contour | None = None  # of a restricted body: its candidates stand after the static points
@@ -173,7 +174,10 @@ class SkinnedBody:
         return None if found is None else moved(found, self.skin.template)
 
     def yard_stick_of(self, layout: Layout) -> float:
-        """Metres between the ends of the layout's size pair on the mean body; NaN where it lacks them."""
+        """Metres: the mean body's height where the layout shows a whole person, whatever of him is in the picture; else
+        what lies between the ends of the layout's size pair, NaN where the body lacks them."""
+        if self.stature is not None and layout.shows_a_person:
+            return self.stature
         if layout.name in self.yard_sticks:
             return self.yard_sticks[layout.name]
         found = self.embedding_of(layout)

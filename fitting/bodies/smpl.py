@@ -73,6 +73,7 @@ def smpl_body(
         expression_sd=tensor(extras.get("expression_sd", np.ones(expression.shape[2]))[: expression.shape[2]]),
         expression_bounds=expression_bounds(extras, expression.shape[2]),
         looks=looks(extras),
+        stature=float(template[:, 1].max() - template[:, 1].min()),  # at rest it stands with its arms spread
         keypoints=table,
         hands=hands,
     )

@@ -31,6 +31,7 @@ def smpl_table(arrays: SmplArrays, joint_names: tuple[str, ...]) -> KeypointTabl
     points["nose"] = mesh.nose()
     for side in ("left", "right"):
         points |= {f"{side}_{limb}": mesh.joint(f"{side}_{limb}") for limb in _LIMBS}
+        points[f"{side}_mediapipe_hip"] = mesh.joint(f"{side}_hip")  # it sees hips higher than COCO's annotators
         points |= mesh.feet(side) | mesh.head_side(side)
         if f"{side}_index1" in joint_names:
             points |= mesh.hand(side)
@@ -112,15 +113,16 @@ class _Mesh:
         return found | {f"{side}_pupil": eye} if ball.any() else found
 
     def feet(self, side: str) -> dict[str, TablePoint]:
-        """Toes: the foremost of the foot's inner and outer third; heel: the hindmost below the ankle."""
+        """Big toe: the foremost of the foot's inner third; small toe: the furthest out and forwards; heel: the
+        hindmost below the ankle."""
         toes = self.of(f"{side}_foot")
         x = _SIGN[side] * self.vertices[:, 0]
-        low, high = np.quantile(x[toes], [0.35, 0.8])
-        forward = np.array([0.0, 0.0, 1.0])
+        inner = toes & (x < np.quantile(x[toes], 0.35))
+        forward, outward = np.array([0.0, 0.0, 1.0]), np.array([_SIGN[side], 0.0, 0.0])
         sole = self.of(f"{side}_ankle", f"{side}_foot") & (self.vertices[:, 1] < self.place(f"{side}_ankle")[1])
         return {
-            f"{side}_big_toe": self.furthest(toes & (x < low), forward),
-            f"{side}_small_toe": self.furthest(toes & (x > high), forward),
+            f"{side}_big_toe": self.furthest(inner, forward),
+            f"{side}_small_toe": self.furthest(toes, 0.9 * outward + 0.44 * forward),
             f"{side}_heel": self.furthest(sole, -forward),
         }
 

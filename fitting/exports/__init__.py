@@ -19,6 +19,7 @@ from fitting.exports import (
     talking_gaussian,
     vhap,
 )
+from fitting.exports.flame_params import destination
 from fitting.exports.from_solution import track_of
 from fitting.exports.target import Export, Target
 
@@ -36,4 +37,4 @@ EXPORTS: Mapping[str, Export] = {
     "amass": amass.EXPORT,
 }
 
-__all__ = ["EXPORTS", "Export", "Target", "track_of"]
+__all__ = ["EXPORTS", "Export", "Target", "destination", "track_of"]

@@ -4,6 +4,7 @@ codes.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fitting.exports.target import Export, Target
@@ -32,3 +33,12 @@ def write(track: Track, target: Target) -> list[Path]:
 
 
 EXPORT = Export(write, needs=("expression", "global_orient", "jaw_pose"))
+
+
+def destination(folder: Path, flame_out_dir: Path | None) -> Path:
+    """`output/emoca_<DATA>` goes to `data/<DATA>` if that folder exists, else it stays; `flame_out_dir` overrules."""
+    if flame_out_dir is not None:
+        return flame_out_dir
+    match = re.fullmatch(r"emoca_(.+)", folder.name)
+    data = Path("data") / match[1] if match else None
+    return data if data is not None and data.is_dir() else folder

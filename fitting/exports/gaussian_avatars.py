@@ -34,7 +34,7 @@ def write(track: Track, target: Target) -> list[Path]:
         written.append(write_npz(target.folder / "flame_param" / f"{k:05d}.npz", one))
     matrix = np.eye(4)
     matrix[:3, 3] = np.array([0, 0, CAMERA_Z]) - middle
-    frames = [frame(k, track.names[k], camera(focal, size), matrix) for k in np.flatnonzero(track.valid)]
+    frames = [frame(int(k), track.names[k], camera(focal, size), matrix) for k in np.flatnonzero(track.valid)]
     steps = [entry["timestep_index"] for entry in frames]
     content = {"frames": frames, **camera(focal, size), "timestep_indices": steps, "camera_indices": [0]}
     return [*written, write_text(target.folder / "transforms.json", json.dumps(content, indent=1) + "\n")]

@@ -16,8 +16,7 @@ FORMAT = "keyfit-params 1"
 
 
 def write(track: Track, target: Target) -> list[Path]:
-    """The blocks, the camera and what the rows are worth; no keypoints, since nothing was fitted. Raises OutputError.
-    """
+    """Blocks, camera and what the rows are worth; no keypoints, since nothing was fitted. Raises OutputError."""
     arrays = {name: np.asarray(rows, dtype=np.float32) for name, rows in track.values.items()}
     arrays |= {
         "names": np.array(track.names),

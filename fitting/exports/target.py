@@ -42,7 +42,10 @@ class Export:
             )
         if self.needs_camera and track.codes.K is None:
             raise OutputError(f"{name}: it needs a camera, but {track.format} has none{NO_PLACE}")
-        model = track.codes.model
+        self.check_model(name, track.codes.model)
+
+    def check_model(self, name: str, model: str) -> None:
+        """Raises OutputError for codes of another model than the format's users decode with."""
         if self.models and model not in self.models and model != "flame":
             raise OutputError(
                 f"{name}: its users decode with {' or '.join(self.models)}, these codes belong to {model}: the same "

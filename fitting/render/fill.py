@@ -16,8 +16,8 @@ from fitting.render.parts import adjacency, loose_parts
 from fitting.render.texels import Texels
 
 GLIMPSE = 0.25
-"""Loose parts (eyeballs, teeth, tongue) of which no larger share was seen keep the model's own colours: a slit between
-the lids does not tell where iris and white are once the eye turns."""
+"""Loose parts (eyeballs, teeth, tongue; not the skin, which is the largest) of which no larger share was seen keep the
+model's own colours: a slit between the lids does not tell where iris and white are once the eye turns."""
 GUTTER = 1 / 128
 """Share of the map's side over which colours go on beside the surface."""
 SURE = 0.15
@@ -37,7 +37,8 @@ def complete(
     """
     means, known = vertex_means(colours, weights, texels, faces, len(otherwise))
     part = loose_parts(faces, len(otherwise))
-    glimpsed = (np.bincount(part, known) < GLIMPSE * np.bincount(part))[part]
+    share, size = np.bincount(part, known) / np.bincount(part), np.bincount(part)
+    glimpsed = ((share < GLIMPSE) & (size < size.max()))[part]
     smooth = extend(means, known & ~glimpsed, faces, otherwise)
     weights = np.where(glimpsed[faces[texels.triangle, 0]], 0, weights)
     below = maps.interpolate(smooth, faces, texels.triangle, texels.barycentrics)

@@ -20,9 +20,10 @@ from fitting.render.view import RAYS
 
 LEAST_COSINE = 0.25
 """Surface turned further away than this (75 degrees) gives no colour."""
-OUTLINE, STEP = 0.04, 0.008
-"""Share of the mesh's extent in the picture within which colours do not count: beside its outline, where the mesh may
-reach beyond the person (ears, hair) into the background; beside a step in depth, such as lids and nostrils."""
+OUTLINE, STEP = 0.07, 0.014
+"""Share of the mesh's thickness in the picture (area over half the outline's length: a disc's radius) within which
+colours do not count: beside its outline, where the mesh may reach beyond the person (ears, hair) into the background;
+beside a step in depth, such as lids and nostrils."""
 NOISE = 6.0
 """Of 255: differences between frames that are no more than noise and breathing light."""
 CHUNK = 1 << 16
@@ -60,9 +61,10 @@ def outline_weight(mesh: Mesh, camera: Camera) -> Float[np.ndarray, "height widt
     if not hits.mask.any():
         return np.zeros(hits.mask.shape, dtype=np.float32)
     step = edges(hits.triangle, hits.depth, mesh.facing, float(1 / camera.K[0, 0]), creases=False)
-    extent = np.sqrt(hits.mask.sum())
-    inward, aside = distance_transform_edt(hits.mask), distance_transform_edt(~(step & binary_erosion(hits.mask)))
-    weight = np.minimum(inward / (OUTLINE * extent + 1), aside / (STEP * extent + 1))
+    inner = binary_erosion(hits.mask)
+    thickness = 2 * hits.mask.sum() / (hits.mask & ~inner).sum()
+    inward, aside = distance_transform_edt(hits.mask), distance_transform_edt(~(step & inner))
+    weight = np.minimum(inward / (OUTLINE * thickness + 1), aside / (STEP * thickness + 1))
     return np.clip(2 * weight - 1, 0, 1).astype(np.float32)
 
 

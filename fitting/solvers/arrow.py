@@ -24,7 +24,8 @@ from torch import Tensor
 
 from fitting.solvers.chain import Carry, Eliminated, Links, eliminate, inverse, stiffen
 
-KEPT_BYTES = 1 << 30  # of eliminated windows held for the way back
+KEPT_BYTES = 1 << 30  # of eliminated windows held for the way back, and of what a long clip needs in any case
+VECTORS = 16  # as long as the unknowns, that solver and objective hold meanwhile
 
 
 class Blocks(NamedTuple):
@@ -166,7 +167,8 @@ class FactoredChain:
         """The first way down: window by window, of which as many are kept as memory allows, and the last."""
         arrow = self.arrow
         carry = Carry.nothing(len(arrow.corner), arrow.width, arrow.shared, arrow.corner)
-        corner, schur, diagonals, free = arrow.corner, torch.zeros_like(arrow.corner), [], KEPT_BYTES
+        corner, schur, diagonals = arrow.corner, torch.zeros_like(arrow.corner), []
+        free = KEPT_BYTES - VECTORS * 8 * len(corner) * arrow.frames * arrow.width - len(arrow.windows()) * carry.bytes
         for window in arrow.windows():
             self.carried.append(carry)
             blocks = arrow.blocks(window)

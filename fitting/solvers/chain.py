@@ -48,6 +48,10 @@ class Carry(NamedTuple):
     border: Float[Tensor, "problems 2 n m"]
     tie: Float[Tensor, "problems n n"]  # of the first (rows) with the second (columns)
 
+    @property
+    def bytes(self) -> int:
+        return sum(part.numel() * part.element_size() for part in self)
+
     @staticmethod
     def nothing(problems: int, n: int, m: int, like: Tensor) -> Carry:
         zeros = like.new_zeros

@@ -101,14 +101,15 @@ def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tole
     state.damping[rows] = (damping * factor).clamp(min=LEAST)
 
     scale = before.abs().clamp(min=1e-12)
-    rounding = max(1e-2 * tolerance, 4 * torch.finfo(state.x.dtype).eps)
-    left = torch.where(better, torch.inf, predicted * (tolerance / rounding))
     steady = better & (decrease <= STEADY * scale) & (damping <= FAITHFUL)
+    left = torch.full_like(before, torch.inf)
     if steady.any():
         newton = factored.solve(state.gradient[rows])
         left[steady] = 0.5 * (state.gradient[rows].double() * newton).sum(dim=1)[steady]
+    rounding = max(1e-2 * tolerance, 4 * torch.finfo(state.x.dtype).eps)
+    done = (left <= tolerance * scale) | (~better & (predicted <= rounding * scale))
     small = better & (decrease <= tolerance * scale)
     state.quiet[rows] = torch.where(small, state.quiet[rows] + 1, torch.zeros_like(state.quiet[rows]))
     state.finish(rows[(state.quiet[rows] >= QUIET) | (state.damping[rows] > GREATEST)], Stop.NO_DESCENT)
-    state.finish(rows[left <= tolerance * scale], Stop.CONVERGED)
+    state.finish(rows[done], Stop.CONVERGED)
     return ~better

@@ -26,6 +26,7 @@ class Keypoints(Term):
     groups: dict[str, float] = Field(
         default={}, description="confidence factor of a layout's group of points, default 1"
     )
+    by_axis: bool = Field(default=False, description="the kernel bends x and y apart, as SMPLify-X's, not the distance")
     points: dict[str, float] = Field(default={}, description="the same of single points, by name")
 
     @field_validator("points")
@@ -44,7 +45,10 @@ class Keypoints(Term):
         values = (scene.pixels - evidence.keypoints) / self.unit_px(scene)[..., None, None]
         confidence = evidence.confidence * self.point_factors(scene)
         # An unseen keypoint may hold anything, NaN included, and 0 * NaN is NaN.
-        return Residuals(values.where((confidence > 0)[..., None], torch.zeros_like(values)), confidence)
+        values = values.where((confidence > 0)[..., None], torch.zeros_like(values))
+        if self.by_axis:
+            return Residuals(values.flatten(2)[..., None], confidence.repeat_interleave(2, dim=-1))
+        return Residuals(values, confidence)
 
     def pixel_rows(self, scene: Scene) -> PixelRows:
         return PixelRows(None, None, 1 / self.unit_px(scene))

@@ -60,7 +60,7 @@ class Velocity(Smoothness):
         return first_difference(value)
 
     def weights(self, scene: Scene) -> Tensor:
-        return scene.evidence.linked.to(scene.pixels)
+        return scene.evidence.linked.to(scene.evidence.subject_px)
 
 
 class Acceleration(Smoothness):
@@ -99,4 +99,4 @@ class Acceleration(Smoothness):
 
     def weights(self, scene: Scene) -> Tensor:
         linked = scene.evidence.linked
-        return (linked[:, 1:] & linked[:, :-1]).to(scene.pixels)
+        return (linked[:, 1:] & linked[:, :-1]).to(scene.evidence.subject_px)

@@ -54,3 +54,18 @@ def versions() -> tuple[str, ...]:
 def float_rows(solution: Solution) -> dict[str, np.ndarray]:
     """`solution.parameters.rows()` in float32."""
     return {name: rows.astype(np.float32) for name, rows in solution.parameters.rows().items()}
+
+
+def trust(solution: Solution) -> dict[str, np.ndarray]:
+    """How much a trainer should make of every frame, block by block, (F,) in 0..1: the mean over the block's numbers of
+    1 / (1 + (sd / unit)^2), with the block's natural step as the unit. 0 in frames that were not fitted, and in those
+    whose landmarks are not to be trusted. Empty without error bars."""
+    units = {block.name: block.unit for block in solution.body.blocks}
+    found = {}
+    for name, sd in solution.sd.items():
+        if name not in units:
+            continue
+        weight = np.nan_to_num(np.mean(1 / (1 + (sd / units[name]) ** 2), axis=1), nan=0.0)
+        weight[list(solution.suspicious)] = 0.0
+        found[name] = weight
+    return found

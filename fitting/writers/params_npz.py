@@ -5,6 +5,7 @@ F frames, P keypoints; strings are numpy strings, scalars are 0-d arrays:
     <block>            (F, size) float32, one array per name in `block_names`; rotations as axis-angle (F, 3 * joints)
     start_<block>      (F, size) float32, where the fit began: what a result is compared with
     block_names, block_kinds, block_sizes    what they are: vector or rotation; coefficients or joints
+    block_units        natural steps: 1 standard deviation of shape, 0.1 radians, 0.02 metres, ...
     block_shared       True where one value holds for the whole clip (its rows are repeated)
     expression_names   (E,) where the model names its expressions
     K                  (F, 3, 3) float64 pixels;  world_from_camera (4, 4) float64;  image_sizes (F, 2) width, height
@@ -12,8 +13,11 @@ F frames, P keypoints; strings are numpy strings, scalars are 0-d arrays:
     keypoints          (F, P, 2) float32 pixels, measured;  confidence (F, P);  projected (F, P, 2) fitted, NaN: none
     layout, point_names (P,)
     <block>_sd         (F, size) float32, standard deviation of every fitted block; rotations: radians about the world's
-                       axes, three a joint; NaN in frames that were not fitted. projected_sd (F, P) pixels. Absent where
-                       error bars were not asked for
+                       axes, three a joint; NaN in frames that were not fitted. projected_sd (F, P) pixels
+    <block>_weight     (F,) float32, 0..1: mean of 1 / (1 + (sd / unit)^2) over the block; units: `block_units`. 0 in
+                       frames that were not fitted or are not to be trusted
+    betas_covariance   (1 or F, B, B) float32: one for a clip, one for every photo
+    ambiguities        what the evidence left open, in words. All these are absent where error bars were not asked for
     fps                () float64, NaN for photos;  timestamps (F,) seconds where known
     clip_starts        (C,) frames that begin another clip of the same person, where there are several
     model, model_sha256, person, conventions, versions, format
@@ -27,7 +31,7 @@ import numpy as np
 
 from fitting.camera import WORLD_FROM_CAMERA
 from fitting.types import Solution
-from fitting.writers.facts import CONVENTIONS, float_rows, person_name, versions
+from fitting.writers.facts import CONVENTIONS, float_rows, person_name, trust, versions
 from fitting.writers.npz import write_npz
 
 FORMAT = "keyfit-params 1"
@@ -54,6 +58,7 @@ def _blocks(solution: Solution) -> dict[str, np.ndarray]:
         "block_kinds": np.array([block.kind for block in blocks]),
         "block_sizes": np.array([block.size for block in blocks], dtype=np.int64),
         "block_shared": np.array([block.shared for block in blocks], dtype=bool),
+        "block_units": np.array([block.unit for block in blocks], dtype=np.float64),
     }
     names = getattr(solution.body, "expression_names", None)
     return described if names is None else {**described, "expression_names": np.array(list(names), dtype=np.str_)}
@@ -97,7 +102,10 @@ def _error_bars(solution: Solution) -> dict[str, np.ndarray]:
     bars = {f"{name}_sd": np.asarray(values, dtype=np.float32) for name, values in solution.sd.items()}
     if solution.projected_sd is not None:
         bars["projected_sd"] = np.asarray(solution.projected_sd, dtype=np.float32)
-    return bars
+        bars["ambiguities"] = np.array(list(solution.ambiguities), dtype=np.str_)
+    if solution.betas_covariance is not None:
+        bars["betas_covariance"] = np.asarray(solution.betas_covariance, dtype=np.float32)
+    return bars | {f"{name}_weight": weight.astype(np.float32) for name, weight in trust(solution).items()}
 
 
 def _text(solution: Solution) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fitting.types import Solution
 from fitting.writers.atomic import write_text
+from fitting.writers.facts import trust
 
 
 def write(
@@ -31,9 +32,25 @@ def build(solutions: Sequence[Solution], truth: Mapping[str, object] | None = No
         "model_sha256": solutions[0].body.sha256 if solutions else None,
         "seconds": sum(solution.seconds for solution in solutions),
         "cuts": {s.observations.person: list(s.cuts) for s in solutions if s.cuts},
+        "error_bars": {s.observations.person: error_bars(s) for s in solutions if s.sd},
         "frames": [row(solution, k) for solution in solutions for k in range(len(solution))],
     }
     return report if truth is None else {**report, "truth": truth}
+
+
+def error_bars(solution: Solution) -> dict[str, object]:
+    """Root mean square standard deviation of every block and of keypoints, and what the evidence left open."""
+    return {
+        "sd": {name: root_mean_square(values) for name, values in solution.sd.items()},
+        "sd_px": math.nan if solution.projected_sd is None else root_mean_square(solution.projected_sd),
+        "weight": {name: weight.mean() for name, weight in trust(solution).items()},
+        "ambiguities": list(solution.ambiguities),
+    }
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(known**2))) if len(known) else math.nan
 
 
 def row(solution: Solution, k: int) -> dict[str, object]:

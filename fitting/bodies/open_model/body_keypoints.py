@@ -25,7 +25,9 @@ LEAST = 1e-3
 TIP_VERTICES = 6
 ROOT_FORWARD, KNUCKLE_BACK, TIP_BACK = 0.012, 0.010, 0.005
 """Metres from where MakeHuman's bones begin or end to where a hand detector sees the point (see `hand_points`)."""
-ROUND_VERTICES = 60
+ROUND_VERTICES, ROUND_HIP = 60, 500
+"""How many of the nearest vertices may make up a point within the body."""
+MEDIAPIPE_HIP_UP = 0.039
 HAND_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
 
@@ -45,6 +47,8 @@ def body_points(geometry: BodyGeometry, source: HeadSource, coco: Mapping[str, n
     points["neck"] = halfway(points["left_shoulder"], points["right_shoulder"])
     points["mid_hip"] = halfway(points["left_hip"], points["right_hip"])
     points["upper_neck"] = neck_ring(geometry)
+    for side in ("left", "right"):
+        points[f"{side}_mediapipe_hip"] = mediapipe_hip(geometry, points["left_hip"], side)
     midline = np.flatnonzero(geometry.mesh.mirror == np.arange(geometry.mesh.vertex_count))
     points["head_top"] = even([midline[geometry.template[midline, 1].argmax()]])
     for side in ("left", "right"):
@@ -96,6 +100,13 @@ def even(vertices: np.ndarray | list[int]) -> Point:
     return Point(np.asarray(vertices), np.full(len(vertices), 1 / len(vertices)))
 
 
+def mediapipe_hip(geometry: BodyGeometry, coco_hip: Point, side: str) -> Point:
+    """A hip as MediaPipe's pose detector sees it: on 14 rendered bodies 39 mm above COCO's, on both sides."""
+    place = coco_hip.weights @ geometry.template[coco_hip.vertices] + [0, MEDIAPIPE_HIP_UP, 0]
+    left = inside(geometry, place, ROUND_HIP)
+    return left if side == "left" else replace(left, vertices=geometry.mesh.mirror[left.vertices])
+
+
 def neck_ring(geometry: BodyGeometry) -> Point:
     """The middle of the neck, halfway between its joint and the head's: skin of a slice 2 cm thick, evenly round."""
     joints = geometry.joints[[SMPLX_JOINTS.index("neck"), SMPLX_JOINTS.index("head")]]
@@ -137,10 +148,10 @@ def hand_points(geometry: BodyGeometry, side: str) -> dict[str, Point]:
     return points
 
 
-def inside(geometry: BodyGeometry, place: Float[np.ndarray, " 3"]) -> Point:
+def inside(geometry: BodyGeometry, place: Float[np.ndarray, " 3"], count: int = ROUND_VERTICES) -> Point:
     """A point within the body as a mean of the skin round it: weights that are not negative, as even as they can be."""
     distance = np.linalg.norm(geometry.template - place, axis=1)
-    near = np.sort(np.argsort(distance, kind="stable")[:ROUND_VERTICES])
+    near = np.sort(np.argsort(distance, kind="stable")[:count])
     rows = np.concatenate(
         [(geometry.template[near] - place).T, np.full((1, len(near)), 1e-2), 1e-4 * np.eye(len(near))]
     )

