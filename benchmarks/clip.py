@@ -31,6 +31,7 @@ from torch import Tensor
 
 import fitting.curvature
 import fitting.problem
+import fitting.solvers.arrow
 from benchmarks.table import format_table
 from fitting import bodies, samples, start
 from fitting.config import FitConfig, StageConfig
@@ -51,7 +52,7 @@ STAGE = StageConfig(
 )
 LENGTHS, LONG, WITH_ADAM = (500, 2000), (8732, 50_000, 100_000), (500,)
 ADAM_STEPS, ADAM_STEP = 1000, 0.05  # the best of 0.02, 0.05, 0.1 and 0.2
-WINDOWS = (128, 48, 500)
+WINDOWS = (128, 64, 256)
 
 
 @dataclass
@@ -100,8 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(format_table(tuple(found[0]), [tuple(row.values()) for row in found]))
     if not torch.cuda.is_available():
         print("\nOn a CUDA GPU: not measured here; python -m benchmarks.clip --long --device cuda")
-    print(f"\nFinal parameters of {options.windows} frames, worked through in windows of other sizes than {WINDOWS[0]}")
-    print(format_table(("window", "largest difference, natural steps"), window_rows(options.windows)))
+    print(f"\nFinal parameters of {options.windows} frames, against a window of {WINDOWS[0]} with everything kept")
+    print(format_table(("window", "kept", "largest difference, natural steps"), memory_rows(options.windows)))
 
 
 def in_own_process(frames: int, options: argparse.Namespace) -> dict[str, object]:
@@ -166,18 +167,20 @@ def only_105(observations: Observations) -> Observations:
     return replace(observations, start=None, truth=None, pictures=None)
 
 
-def window_rows(frames: int) -> list[tuple[object, ...]]:
-    """A whole fit of the same clip, its frames in memory in portions of different size."""
-    found = {}
-    problem = make_problem(frames)
-    for window in WINDOWS:
+def memory_rows(frames: int) -> list[tuple[object, ...]]:
+    """A whole fit of the same clip with less in memory: smaller and larger windows, and nothing kept of any."""
+    problem, kept = make_problem(frames), fitting.solvers.arrow.KEPT_BYTES
+    found = []
+    for window, bytes_kept in [(WINDOWS[0], kept), *((window, kept) for window in WINDOWS[1:]), (WINDOWS[0], 0)]:
         fitting.problem.WINDOW = fitting.curvature.WINDOW = window
+        fitting.solvers.arrow.KEPT_BYTES = bytes_kept
         fresh = replace(problem)
-        found[window] = SOLVERS["lm"](
-            LeastSquares(fresh), fresh.zero(), SolverOptions(STAGE.iterations, STAGE.tolerance)
-        ).x
+        options = SolverOptions(STAGE.iterations, STAGE.tolerance)
+        x = SOLVERS["lm"](LeastSquares(fresh), fresh.zero(), options).x
+        found.append((window, "as usual" if bytes_kept else "nothing", x))
     fitting.problem.WINDOW = fitting.curvature.WINDOW = WINDOWS[0]
-    return [(window, float((x - found[WINDOWS[0]]).abs().max())) for window, x in found.items() if window != WINDOWS[0]]
+    fitting.solvers.arrow.KEPT_BYTES = kept
+    return [(window, kept, float((x - found[0][2]).abs().max())) for window, kept, x in found[1:]]
 
 
 def floor_seconds(points: int, n: int, m: int, device: str) -> float:

@@ -16,6 +16,7 @@ from fitting.config import (  # noqa: E402
     ALIASES,
     BodyConfig,
     CameraConfig,
+    CodesConfig,
     DetectorConfig,
     FitConfig,
     ReadConfig,
@@ -29,6 +30,7 @@ SECTIONS = {
     "body": BodyConfig,
     "camera": CameraConfig,
     "read": ReadConfig,
+    "codes": CodesConfig,
     "detector": DetectorConfig,
     "render": RenderConfig,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,7 @@ def ambiguities(posterior: Posterior, solution: Solution) -> tuple[str, ...]:
     unheld = nothing_holds(belief, covariance)
     if unheld:
         return tuple(unheld)
-    return (*scalars(belief, covariance, prior), *directions(belief, covariance, prior, solution), *given(posterior))
+    return (*scalars(belief, covariance, prior), *directions(belief, covariance, prior, solution.body.expression_names), *given(posterior))
 
 
 def middling(solution: Solution) -> int | None:
@@ -96,7 +97,7 @@ def scalars(belief: Belief, covariance: Tensor, prior: Tensor) -> list[str]:
     return found
 
 
-def directions(belief: Belief, covariance: Tensor, prior: Tensor, solution: Solution) -> list[str]:
+def directions(belief: Belief, covariance: Tensor, prior: Tensor, expressions: Sequence[str]) -> list[str]:
     """Blocks of several coefficients: in how many directions the evidence says next to nothing."""
     found = []
     for name, place in belief.places.items():
@@ -108,20 +109,16 @@ def directions(belief: Belief, covariance: Tensor, prior: Tensor, solution: Solu
         left = torch.linalg.eigvalsh(factor.mT @ covariance[place, place] @ factor)
         count = int((left > UNTOLD).sum())
         if count:
-            names = untold_names(name, covariance[place, place], believed, solution)
+            names = untold_names(covariance[place, place], believed, expressions if name == "expression" else ())
             found.append(f"{word(name)}: {count} of {size} directions are held by belief alone{names}")
     return found
 
 
-def untold_names(name: str, covariance: Tensor, believed: Tensor, solution: Solution) -> str:
-    """Coefficients with a name of their own."""
-    if name != "expression" or not solution.body.expression_names:
-        return ""
+def untold_names(covariance: Tensor, believed: Tensor, names: Sequence[str]) -> str:
+    """Coefficients that have a name of their own."""
     left = covariance.diagonal() * believed.diagonal()
-    order = [int(k) for k in torch.argsort(left, descending=True) if left[k] > UNTOLD]
-    if not order:
-        return ""
-    return ", among them " + ", ".join(solution.body.expression_names[k] for k in order[:3])
+    order = [int(k) for k in torch.argsort(left, descending=True) if left[k] > UNTOLD and int(k) < len(names)]
+    return ", among them " + ", ".join(names[k] for k in order[:3]) if order else ""
 
 
 def given(posterior: Posterior) -> list[str]:

@@ -162,6 +162,9 @@ class SearchConfig(Record):
     facing: tuple[float, ...] = Field(
         default=(0.0, 90.0, 180.0, -90.0), min_length=1, description="degrees the person may be turned to the left by"
     )
+    arms: tuple[Literal["hanging", "forward"], ...] = Field(
+        default=("hanging",), min_length=1, description="how they are held at first: an arm behind the back fits too"
+    )
     focal_factors: tuple[float, ...] = Field(
         default=(1.0,), min_length=1, description="of the assumed focal length; one for a whole clip"
     )

@@ -7,6 +7,7 @@ so that a frame that could be seen from both sides goes with its neighbours. The
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,12 +90,13 @@ def candidates(case: Case, wanted: SearchConfig) -> list[Candidate]:
         sides = swap_sides(case) if swapped else case
         for factor in wanted.focal_factors:
             lens = replace(sides, K=scale_focal(case.K, torch.full_like(case.K[:, 0, 0], factor)))
-            found += [Candidate(lens, guess(lens, facing), factor, swapped) for facing in wanted.facing]
+            for facing, arms in itertools.product(wanted.facing, wanted.arms):
+                found.append(Candidate(lens, guess(lens, facing, arms), factor, swapped))
     return found
 
 
 def scale_focal(K: Float[Tensor, "frames 3 3"], factor: Float[Tensor, " frames"]) -> Float[Tensor, "frames 3 3"]:
-    return K * torch.stack([factor, factor, torch.ones_like(factor)], dim=-1)[..., None]
+    return K * torch.stack([factor, factor, torch.ones_like(factor)], dim=-1)[..., None, :]
 
 
 def swap_sides(case: Case) -> Case:

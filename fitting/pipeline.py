@@ -202,19 +202,23 @@ def with_start(observations: Observations, config: FitConfig, body: Body, watche
     if config.start is None:
         return observations
     path = Path(config.start)
-    options = codes.CodesOptions(config.codes.order, config.codes.model)
+    sizes = observations.image_sizes
+    size = (int(sizes[0, 0]), int(sizes[0, 1])) if (sizes == sizes[0]).all() else None
+    options = codes.CodesOptions(config.codes.order, config.codes.model, size)
     track = start_codes.choose(codes.read(path, options), observations, path)
     for note in track.notes:
         watcher.note(f"start, {track.format}: {note}")
     if config.codes.pose_only:
         track = track.with_values({"betas": None, "expression": None})
     K = start.camera_matrices(observations, config.camera)
-    if config.codes.convert_from is None:
-        return replace(observations, start=start_codes.codes_for(observations, track, body, K))
-    theirs = bodies.load(config.codes.convert_from, config.body.folder, config.body.gender)
-    found = start_codes.converted(track, theirs, body)
-    watcher.note(found.notes[-1])
-    return replace(observations, start=start_codes.codes_for(observations, found, body, K))
+    if config.codes.convert_from is not None:
+        theirs = bodies.load(config.codes.convert_from, config.body.folder, config.body.gender)
+        track = start_codes.converted(track, theirs, body)
+        watcher.note(track.notes[-1])
+    found = start_codes.codes_for(observations, track, body, K)
+    if config.camera.focal is not None or config.camera.fov is not None:
+        found = start_codes.refocused(found, K)
+    return replace(observations, start=found)
 
 
 def only_105(observations: Observations) -> Observations:

@@ -12,6 +12,10 @@ from fitting.types import Body, Layout, Parameters
 
 # Radians from the T-pose about the joint's own axes (y up, x to the subject's left).
 HANGING = {"left_shoulder": (0.0, 0.0, -1.1), "right_shoulder": (0.0, 0.0, 1.1)}
+ARMS = {
+    "hanging": HANGING,
+    "forward": {**HANGING, "left_elbow": (0.0, -1.5, 0.0), "right_elbow": (0.0, 1.5, 0.0)},
+}
 
 # How well a keypoint tells where the trunk is; limbs may be anywhere. All others share REST between them.
 STEADY = {
@@ -25,12 +29,12 @@ def is_whole_body(body: Body) -> bool:
     return any(block.name == "body_pose" for block in body.blocks)
 
 
-def hanging_arms(body: Body, parameters: Parameters) -> Parameters:
-    """The same parameters with the arms down; a body without them is left as it is."""
+def with_arms(body: Body, parameters: Parameters, arms: str = "hanging") -> Parameters:
+    """The same parameters with the arms down, or the forearms forward; a body without them is left as it is."""
     if "body_pose" not in parameters:
         return parameters
     pose = parameters["body_pose"].clone()
-    for name, vector in HANGING.items():
+    for name, vector in ARMS[arms].items():
         if name in body.joint_names:
             joint = body.joint_names.index(name) - 1  # the root is global_orient
             pose[:, :, joint] = roma.rotvec_to_rotmat(pose.new_tensor(vector))

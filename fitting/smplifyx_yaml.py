@@ -9,7 +9,9 @@ its code), this project half a sum of |x|^2 / sigma^2. Halves aside the correspo
     (1000 / H)^2 g^2 c^2 r^2   sigma = H / 1000 px       keypoints: 0.001 in units of the picture's height, factor g
     rho = 100 px               kernel_width = 100        Geman-McClure, in sigmas: the same in a picture 1000 px high
 
-Two things differ by intent: factor and confidence count inside the kernel, and the translation stays free in every
+so that hands and face, whose g is not 1, have terms of their own: sigma = H / 1000 / g, kernel_width = 100 g.
+
+Two things differ by intent: a detector's confidence counts inside the kernel, and the translation stays free in every
 stage. Stages, weights and which blocks move are theirs.
 """
 
@@ -113,7 +115,7 @@ def terms(theirs: Mapping[str, Any]) -> dict[str, Any]:
         "by_axis": True,
         "kernel": "geman_mcclure",
         "kernel_width": number(theirs, "rho", 100.0),
-        "groups": {},
+        "groups": dict.fromkeys(("left_hand", "right_hand", "face", "contour"), 0.0),
     }
     known = [int(k) for k in ignored if 0 <= int(k) < len(names)]  # -1: none
     if known:
@@ -138,17 +140,31 @@ def stage(
     free = ["global_orient", "transl", "body_pose", "betas"]
     free += ["left_hand_pose", "right_hand_pose"] if with_hands else []
     free += ["jaw_pose", "expression"] if with_face else []
-    groups = {
-        **dict.fromkeys(("left_hand", "right_hand"), lists["hand_joints_weights"][k] if with_hands else 0.0),
-        "face": lists["face_joints_weights"][k] if with_face else 0.0,
-        "contour": lists["face_joints_weights"][k] if with_face and flag(theirs, "use_face_contour", False) else 0.0,
-    }
+    found = {**pose_terms(theirs, lists, k), **part_terms(lists, k, hands, face)}
+    if with_hands:
+        found["keypoints_hands"] = part_points(theirs, lists["hand_joints_weights"][k], ("face", "contour"))
+    if with_face:
+        unused = () if flag(theirs, "use_face_contour", False) else ("contour",)
+        unused = ("left_hand", "right_hand", *unused)
+        found["keypoints_face"] = part_points(theirs, lists["face_joints_weights"][k], unused)
     return {
         "name": f"stage {k + 1}",
         "free": free,
-        "iterations": 60 if last else 30,
-        "tolerance": 1e-5 if last else 1e-3,
-        "terms": {"keypoints": {"groups": groups}, **pose_terms(theirs, lists, k), **part_terms(lists, k, hands, face)},
+        "iterations": 150 if last else 30,
+        "tolerance": 1e-6 if last else 1e-3,
+        "terms": found,
+    }
+
+
+def part_points(theirs: Mapping[str, Any], factor: float, unused: tuple[str, ...]) -> dict[str, Any]:
+    """Keypoints of hands or face, which count `factor` squared in and beyond the kernel."""
+    points = terms(theirs)["keypoints"]
+    return {
+        **points,
+        "sigma": points["sigma"] / factor,
+        "kernel_width": points["kernel_width"] * factor,
+        "groups": dict.fromkeys(("body", *unused), 0.0),
+        "points": {},
     }
 
 

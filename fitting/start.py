@@ -14,7 +14,7 @@ from fitting.camera import fov_to_focal, intrinsics
 from fitting.config import CameraConfig
 from fitting.evidence import Case
 from fitting.gaps import fill_rotations, fill_rows
-from fitting.posture import hanging_arms, is_whole_body, steadiness
+from fitting.posture import is_whole_body, steadiness, with_arms
 from fitting.rigid import align, initial_place
 from fitting.types import Body, Codes, InputError, Observations, Parameters
 
@@ -50,7 +50,7 @@ def focal_length(size: tuple[int, int], hint: float, camera: CameraConfig) -> fl
     return camera.focal_factor * longer
 
 
-def guess(case: Case, facing: float | None = None) -> Parameters:
+def guess(case: Case, facing: float | None = None, arms: str = "hanging") -> Parameters:
     """Start parameters (1 problem, frames): the mean body placed rigidly on the keypoints, then whatever the detector
     or a regressor knows on top. `facing` fixes which way it looks, upright, in degrees to its left; None: it is found.
 
@@ -61,11 +61,15 @@ def guess(case: Case, facing: float | None = None) -> Parameters:
     seen = placeable(case)
     if not seen.any():
         raise InputError(TOO_FEW)
-    neutral = hanging_arms(body, body.neutral(1, len(observations)))
+    neutral = with_arms(body, body.neutral(1, len(observations)), arms)
     posed = body.pose(neutral.at(slice(0, 1)))
     points, pivot = posed.points[0, 0].double(), posed.joints[0, 0, 0].double()
     evidence = (case.keypoints.double(), start_weights(case).double(), case.K.double())
-    if facing is None:
+    coded = coded_rotations(observations.start, len(observations))
+    if coded is not None:
+        rotation = coded.to(points)
+        place = initial_place(points, rotation, *evidence)
+    elif facing is None:
         rotation, place = align(points, *evidence, head_rotations(observations))
     else:
         upright = torch.tensor([0.0, math.radians(facing), 0.0]).to(points)
@@ -77,6 +81,15 @@ def guess(case: Case, facing: float | None = None) -> Parameters:
     found = neutral.replace({"global_orient": rotation[None, :, None].to(like), "transl": transl[None].to(like)})
     found = with_blendshapes(body, found, observations)
     return with_codes(body, found, observations.start, seen)
+
+
+def coded_rotations(codes: Codes | None, frames: int) -> Float[Tensor, "frames 3 3"] | None:
+    """A regressor's word on which way the body looks, where it does not know where it stands; None otherwise."""
+    if codes is None or not codes.valid.any() or "transl" in codes.values or "global_orient" not in codes.values:
+        return None
+    check_rows(codes, frames)
+    turns = roma.rotvec_to_rotmat(torch.as_tensor(np.asarray(codes.values["global_orient"], dtype=np.float64)))
+    return fill_rotations(turns, torch.as_tensor(codes.valid))
 
 
 def placeable(case: Case) -> Bool[Tensor, " frames"]:

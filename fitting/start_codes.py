@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fitting.crop_camera import face_front
-from fitting.track import Track, filled, placed, settled, sized, with_fingers
+from fitting.track import Track, filled, is_rotation, placed, recentred, settled, sized, with_fingers
 from fitting.transfer import transfer
 from fitting.types import Body, Codes, InputError, Observations
 
@@ -24,17 +24,29 @@ def codes_for(observations: Observations, track: Track, body: Body, K: Float[np.
     if found.weak is not None:
         found = placed(found, K, face_front(found, body))
     if found.values.get("transl") is None and found.world_from_codes is None:
-        found = replace(found, codes=replace(found.codes, K=None))
+        found = without_camera(found)
     found = with_fingers(settled(found, body), body)
     if cropped(found, observations):
-        found = replace(found.with_values({"transl": None}), codes=replace(found.codes, K=None))
-    sizes = {block.name: block.size for block in body.blocks if block.kind == "vector"}
-    longer = {
+        found = without_camera(found.with_values({"transl": None}))
+    return found.with_values(resized(found, body)).codes
+
+
+def refocused(codes: Codes, K: Float[np.ndarray, "frames 3 3"]) -> Codes:
+    """The same place in the picture under another camera: for somebody who knows his focal length better."""
+    if codes.K is None or "transl" not in codes.values:
+        return codes
+    place = recentred(codes.values["transl"], codes.K, K[:, 0, 0], K[:, :2, 2])
+    return replace(codes, values={**codes.values, "transl": place}, K=K)
+
+
+def resized(track: Track, body: Body) -> dict[str, np.ndarray]:
+    """Coefficients that the codes do not have are 0. SMPL's body has two joints more than SMPL-X's, its hands."""
+    sizes = {block.name: block.tangent_size for block in body.blocks}
+    return {
         name: sized(rows, sizes[name])
-        for name, rows in found.values.items()
-        if name in sizes and rows.shape[1] < sizes[name]
+        for name, rows in track.values.items()
+        if name == "body_pose" and name in sizes or not is_rotation(name) and rows.shape[1] < sizes.get(name, 0)
     }
-    return found.with_values(longer).codes
 
 
 def converted(track: Track, theirs: Body, body: Body) -> Track:
@@ -42,6 +54,10 @@ def converted(track: Track, theirs: Body, body: Body) -> Track:
     if track.codes.model not in (theirs.name, "flame"):
         raise InputError(f"codes.convert_from is {theirs.name}, the codes are of {track.codes.model}: give its file")
     return transfer(settled(filled(track), theirs), theirs, body).track
+
+
+def without_camera(track: Track) -> Track:
+    return replace(track, codes=replace(track.codes, K=None))
 
 
 def cropped(track: Track, observations: Observations) -> bool:

@@ -20,6 +20,7 @@ from fitting.gaps import fill_rotations, fill_rows
 from fitting.types import Body, Codes, InputError, Parameters
 
 CHUNK = 1024  # frames whose joints are in memory together
+HANDS = ("left_hand_pose", "right_hand_pose", "left_hand_pca", "right_hand_pca")
 ROTATIONS = "_pose"
 """Blocks whose rows are rotations end so, or are `global_orient`."""
 
@@ -170,10 +171,17 @@ def settled(track: Track, body: Body | None = None) -> Track:
 
 
 def with_fingers(track: Track, body: Body | None) -> Track:
-    """Hands as whole rotations from a flat hand. Raises InputError for components that the body has not got."""
+    """Hands as whole rotations from a flat hand; left out where the body does not know the mean hand they count from.
+
+    Raises InputError for components that the body has not got.
+    """
     hands = getattr(body, "hands", None)
     if hands is None:
-        return track
+        unknown = [n for n in HANDS if n in track.values and (track.hands_from_mean or n.endswith("_pca"))]
+        if body is None or not unknown:
+            return track
+        note = f"{body.name} does not know the mean hand that these hands count from: they are left out"
+        return replace(track.with_values(dict.fromkeys(unknown)), hands_from_mean=False, notes=(*track.notes, note))
     changes: dict[str, np.ndarray | None] = {}
     mean, components = hands.mean.double().cpu().numpy(), hands.components.double().cpu().numpy()
     for k, side in enumerate(("left", "right")):
@@ -225,10 +233,31 @@ def placed(
         return track
     scale, a, b = track.weak.T
     fx, fy = K[:, 0, 0], K[:, 1, 1]
-    depth = fx / scale + (0.0 if front is None else front)
-    place = np.stack([(a - K[:, 0, 2]) / scale, -(b - K[:, 1, 2]) / scale * fx / fy, -depth], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows without codes hold zeros
+        depth = fx / scale + (0.0 if front is None else front)
+        place = np.stack([(a - K[:, 0, 2]) / scale, -(b - K[:, 1, 2]) / scale * fx / fy, -depth], axis=1)
     moved = track.with_values({"transl": place})
     return replace(moved, codes=replace(moved.codes, K=np.array(K, dtype=np.float64)), weak=None)
+
+
+def recentred(
+    places: Float[np.ndarray, "frames 3"],
+    K: Float[np.ndarray, "frames 3 3"],
+    focal: float | Float[np.ndarray, " frames"],
+    principal: tuple[float, float] | Float[np.ndarray, "frames 2"],
+) -> Float[np.ndarray, "frames 3"]:
+    """Places that a camera of another focal length and principal point sees at the same pixels and size.
+
+    Exact at the places themselves; a camera that is turned by the difference would be exact everywhere, but those who
+    ask have no such parameter.
+    """
+    x, y, z = places.T
+    middle = np.broadcast_to(principal, (len(places), 2))
+    depth = -z * focal / K[:, 0, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows without codes hold zeros
+        u = K[:, 0, 0] * x / -z + K[:, 0, 2] - middle[:, 0]
+        v = K[:, 1, 1] * -y / -z + K[:, 1, 2] - middle[:, 1]
+    return np.stack([u * depth / focal, -v * depth / focal, -depth], axis=1)
 
 
 def parameters_of(body: Body, track: Track, rows: slice) -> Parameters:

@@ -24,6 +24,7 @@ VERTICES = 1200  # that frames are fitted to; the error is measured on all
 CHUNK = 32  # frames in memory together
 STEPS = 4
 MOVED = ("expression", "jaw_pose", "global_orient", "transl")
+FITTED = ("betas", "expression", "jaw_pose")  # are found even where the source has none
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def transfer(track: Track, source: Body, target: Body) -> Transfer:
             error = (target.pose(found).points[:, 0] - mesh).norm(dim=-1)[:, torch.as_tensor(region)]
         errors.append(error[torch.as_tensor(track.valid[rows])].flatten())
         parts.append(found.rows())
-    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    known = {*track.values, *FITTED}  # where the head is stays unknown where it was
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name in known}
     error = 1000 * torch.cat(errors)
     codes = Codes(values, target.name, track.valid, track.codes.K)
     note = (

@@ -15,7 +15,8 @@ Kadane, 1986), since 2 E is then the number of unknowns that the pixels determin
 mean square distance of the truth from the result: variance + (middle - peak)^2. In the picture peak and middle are the
 same to a fraction of a pixel: what the pixels hold does not drift.
 
-A stage with `centre: true` moves what is shared to the middle, and the stages behind it follow (`centre` below).
+A stage with `centre: true` moves what is shared to the middle, and the stages behind it follow (`centre` below). The
+shift is of first order and itself in doubt: half of it stays in the error bars.
 
 Where a recipe takes what frames share from some of them only (keyframes), so do the error bars: the other frames follow.
 """
@@ -37,6 +38,7 @@ from fitting.problem import Problem, width
 from fitting.solvers import Arrow, Covariance
 from fitting.types import Block, Parameters
 
+DOUBT = 0.5  # share of a shift by which it may be wrong itself; measured on known truth, benchmarks/error_bars.py
 AT_ONCE = 32  # frames or photos whose Jacobians in float64 are in memory together
 
 
@@ -88,7 +90,7 @@ class Estimate:
     variance: Float[Tensor, "problems frames n"]
     pixels: Float[Tensor, "problems frames points"]  # mean variance over u and v
     shared: Float[Tensor, "problems m m"]  # covariance
-    shift: Float[Tensor, "problems unknowns"]  # from the peak to the mean
+    shift: Float[Tensor, "problems unknowns"]  # by how far the result is probably beside the middle
 
 
 def estimate(problem: Problem, keyframes: Tensor | None, is_centred: bool) -> Estimate:
@@ -97,10 +99,8 @@ def estimate(problem: Problem, keyframes: Tensor | None, is_centred: bool) -> Es
     few = problem if keyframes is None or m == 0 else problem.at(keyframes)
     every = Covariance(arrow_of(seen))
     shared = every.shared() if few is problem else Covariance(arrow_of(without_walls(few))).shared()
-    common = shared.new_zeros(problem.count, m)
-    if not is_centred:
-        shift = shift_of(few)
-        common = shift[:, shift.shape[1] - m :]
+    shift = shift_of(few)
+    common = shift[:, shift.shape[1] - m :] * (DOUBT if is_centred else 1.0)
     found = gather(seen, every, shared, common)
     if few is not problem or is_centred:
         alone = replace(problem, free=tuple(block for block in problem.free if not block.shared))

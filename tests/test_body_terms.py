@@ -188,8 +188,22 @@ def test_upright_measures_the_angle(figure):
             ([0, 0, 1.0], 2 * np.sin(angle / 2)),
         ):
             R = roma.rotvec_to_rotmat(angle * torch.tensor(axis).double()).expand(PROBLEMS, 1, 1, 3, 3)
-            values = upright.residuals(problem.scene(problem.base.replace({"global_orient": R}))).values
-            assert float(values[0].norm()) == pytest.approx(expected, abs=1e-12)
+            values = upright.residuals(problem.scene(problem.base.replace({"global_orient": R}))).values[0, 0]
+            for part in values:  # pelvis and chest
+                assert float(part.norm()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_upright_sees_a_bent_spine_from_the_chest_up(figure):
+    (upright,) = Terms.model_validate({"upright": {}}).named().values()
+    problem = make_problem(figure, "shape", frames=1)
+    pose = problem.base["body_pose"].clone()
+    for name in ("spine1", "spine2", "spine3"):
+        joint = figure.joint_names.index(name) - 1
+        pose[:, :, joint] = roma.rotvec_to_rotmat(torch.tensor([0.2, 0.0, 0.0]).double())
+    bent = problem.base.replace({"body_pose": pose, "global_orient": torch.eye(3).double().expand(PROBLEMS, 1, 1, 3, 3)})
+    pelvis, chest = upright.residuals(problem.scene(bent)).values[0, 0]
+    assert float(pelvis.norm()) == 0.0
+    assert float(chest.norm()) == pytest.approx(2 * np.sin(0.3), abs=1e-12)
 
 
 def test_full_hands_rest_in_the_mean_hand(figure):

@@ -8,8 +8,11 @@ import torch
 from made_clips import case_of, placed, seen
 
 from fitting.config import FitConfig
-from fitting.quality import suspicious
+from fitting.evidence import as_evidence
+from fitting.quality import strangers, suspicious
 from fitting.solve import solve
+from fitting.terms.noise import landmark_noise
+from fitting.terms.smoothness import CALM_NOISE, GREATEST, LEAST, Acceleration
 from fitting.types import Observations, Parameters, Solution
 
 FRAMES = 14
@@ -151,3 +154,63 @@ def test_a_cut_given_by_hand_is_no_suspicion(random_body, truth):
 def test_photos_have_nothing_to_compare_with(random_body, truth):
     observations = replace(observe(random_body, truth, shifted=(5,)), is_clip=False)
     assert suspicious(fit(random_body, truth, observations)) == ()
+
+
+def test_a_stranger_in_the_same_place_is_named_and_nobody_beside_him(random_body, truth):
+    """His face has another form; turned, scaled and moved it fits no better."""
+    observations = observe(random_body, truth)
+    rng = np.random.default_rng(3)
+    for k in (4, 9, 10):
+        points = observations.keypoints[k]
+        centre = points[observations.confidence[k] > 0].mean(axis=0)
+        observations.keypoints[k] = centre + (points - centre) * rng.uniform(0.6, 1.4, points.shape)
+    solution = fit(random_body, truth, observations)
+    assert set(strangers(solution)) == {4, 9, 10}
+    assert suspicious(solution) == (4, 9, 10)
+
+
+def test_a_wink_is_no_stranger(random_body, truth):
+    """Some landmarks far away from where they were, most of them where they belong."""
+    observations = observe(random_body, truth)
+    seen = np.flatnonzero(observations.confidence[0] > 0)
+    observations.keypoints[6][seen[:2]] += [0.0, 6.0]
+    assert strangers(fit(random_body, truth, observations)) == []
+
+
+@pytest.mark.parametrize("noise_px", [0.3, 1.0, 3.0])
+def test_landmark_noise_is_measured_through_motion_and_events(random_body, truth, noise_px):
+    steps = 60
+    rng = np.random.default_rng(4)
+    case = case_of(random_body, observe(random_body, truth))
+    one = as_evidence(case, truth)
+    time = torch.linspace(0, 3, steps, dtype=torch.float64)
+    drift = 40 * torch.stack([torch.sin(time), torch.cos(2 * time)], dim=-1)[:, None]
+    points = one.keypoints[0, :1] + drift
+    points[20:24] += 15.0  # something happens
+    points = points + torch.as_tensor(rng.normal(0, noise_px, points.shape))
+    whole = replace(
+        one,
+        keypoints=points[None],
+        confidence=torch.ones(1, steps, points.shape[1], dtype=torch.float64),
+        subject_px=torch.full((1, steps), 80.0, dtype=torch.float64),
+        seen=torch.ones(1, steps, dtype=torch.bool),
+        linked=torch.ones(1, steps - 1, dtype=torch.bool),
+        picture_px=None,
+    )
+    assert 80 * float(landmark_noise(whole)) == pytest.approx(noise_px, rel=0.25)
+    few = replace(whole, keypoints=whole.keypoints[:, :4], confidence=whole.confidence[:, :4])
+    few = replace(few, subject_px=few.subject_px[:, :4], seen=few.seen[:, :4], linked=few.linked[:, :3])
+    assert torch.isnan(landmark_noise(few)).all()
+    # More noise, more strength; a number is taken as it is.
+    auto, given = Acceleration(), Acceleration(strength=2.0)
+    strength = np.clip((noise_px / 80 / CALM_NOISE) ** 0.5, LEAST, GREATEST)
+    assert auto.settled(whole).sigma == pytest.approx(1 / strength, rel=0.15)
+    assert auto.settled(few).sigma == 1.0
+    assert given.settled(whole).sigma == 0.5
+    assert given.settled(whole).settled(whole).sigma == 0.5
+
+
+def test_a_strength_is_above_zero():
+    for wrong in (0.0, -1.0, "much"):
+        with pytest.raises(ValueError):
+            Acceleration(strength=wrong)

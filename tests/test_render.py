@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import trimesh
 
 from fitting.render import (
+    RAYS,
     Camera,
     Mesh,
     Subject,
+    View,
     composite,
     crop_round,
     depth_map,
@@ -21,7 +25,9 @@ from fitting.render import (
 from fitting.render import shade as shade_mesh
 from fitting.render.marks import draw_dots, draw_lines
 from fitting.render.mesh import join
+from fitting.render.rasterise import Rasteriser, to_ndc
 from fitting.render.shade import edges, shade_layer
+from fitting.types import DependencyError
 
 K = np.array([[400.0, 0, 63.5], [0, 400.0, 47.5], [0, 0, 1]])
 SIZE = (128, 96)
@@ -235,3 +241,73 @@ def test_dots_and_lines_stay_where_they_belong():
     assert ((weight * x).sum(), (weight * y).sum()) == pytest.approx((10, 5), abs=1e-5)
     draw_lines(picture, np.array([[2.0, 15.0]]), np.array([[27.0, 15.0]]), (0.0, 1.0, 0.0))
     assert picture[15, 2:28, 1].min() == 1 and picture[12, :, 1].max() == 0
+
+
+# ------------------------------------------------------------------ one picture, whoever finds the surface
+
+
+def test_a_view_has_everything_of_every_pixel(sphere):
+    far = Mesh(sphere.vertices + [0.12, 0, 0.4], sphere.faces)
+    view = View([far, sphere], Camera(K, SIZE))
+    alone = View([sphere], Camera(K, SIZE))
+    assert set(np.unique(view.who)) == {-1, 0, 1} and (view.who[alone.mask] == 1).all()
+    np.testing.assert_array_equal(view.depth[alone.mask], alone.depth[alone.mask])
+    corners = view.mesh.vertices[view.mesh.faces[view.triangle[view.mask]]]
+    points = np.einsum("nk,nkc->nc", view.barycentrics[view.mask], corners)
+    np.testing.assert_allclose(points[:, 2], view.depth[view.mask], atol=1e-6)
+    assert (view.normals[view.mask, 2] < 0.1).all() and view.colour[view.mask, 3].min() > 0
+    empty = View([], Camera(K, SIZE))
+    assert not empty.mask.any() and empty.colour.max() == empty.normals.max() == empty.wires.max() == 0
+    assert (empty.who == -1).all()
+
+
+def test_rays_follow_a_camera_that_is_turned_and_moved(sphere):
+    """The camera's own rotation and translation, against vertices that were moved beforehand."""
+    turn = trimesh.transformations.rotation_matrix(0.3, [0.1, 1, 0.2])[:3, :3]
+    camera = Camera(K, SIZE, turn, np.array([0.02, -0.01, 1.1]) - turn @ [0, 0, DISTANCE])
+    moved = Mesh(camera.to_camera(sphere.vertices), sphere.faces)
+    here, there = View([sphere], camera), View([moved], Camera(K, SIZE))
+    assert (here.mask != there.mask).mean() < 1e-3
+    both = here.mask & there.mask
+    assert both.sum() > 1000
+    np.testing.assert_allclose(here.depth[both], there.depth[both], rtol=2e-4)
+    assert np.abs(here.normals[both] - there.normals[both]).max() < 0.05
+    pixels = camera.to_pixels(sphere.vertices)
+    np.testing.assert_allclose(pixels, Camera(K, SIZE).to_pixels(moved.vertices), atol=1e-9)
+
+
+def test_wires_are_where_edges_project():
+    vertices = np.array([[10, 10, 1], [50, 10, 1], [10, 40, 1]], dtype=float) @ np.linalg.inv(K).T
+    mesh = Mesh(vertices, np.array([[0, 1, 2]]))
+    wires = View([mesh], Camera(K, SIZE)).wires
+    assert wires[10, 12:48].min() > 0.9 and wires[12:38, 10].min() > 0.9  # two of the edges lie on pixel centres
+    assert wires[20, 20] == 0 and wires[60, 60] == 0
+
+
+def test_where_pytorch3d_expects_pixels():
+    """Its own words: x to the left, y up, the shorter side from -1 to 1, pixel centres half a step inside."""
+    inverse = np.linalg.inv(K)
+    corners = np.array([[0, 0, 1], [127, 95, 1], [63.5, 47.5, 1]]) @ inverse.T
+    ndc = to_ndc(Mesh(corners, np.array([[0, 1, 2]])), Camera(K, SIZE))
+    step = 1 / 48  # a pixel of the shorter side
+    expected = [[128 / 96 - step / 2, 1 - step / 2], [-128 / 96 + step / 2, -1 + step / 2], [0, 0]]
+    np.testing.assert_allclose(ndc[:, :2], expected, atol=1e-12)
+    np.testing.assert_allclose(ndc[:, 2], 1.0)
+
+
+def test_pytorch3d_draws_the_same_picture(sphere):
+    pytest.importorskip("pytorch3d", reason="pytorch3d is not installed; it has no wheel")
+    import torch
+
+    rasteriser = Rasteriser("cuda" if torch.cuda.is_available() else "cpu")
+    by_rays, other = (View([sphere], Camera(K, SIZE), renderer) for renderer in (RAYS, rasteriser))
+    assert (by_rays.mask != other.mask).mean() < 2e-3
+    both = by_rays.mask & other.mask
+    np.testing.assert_allclose(by_rays.depth[both], other.depth[both], rtol=1e-4)
+    assert np.abs(by_rays.colour - other.colour).mean() < 0.01
+
+
+def test_pytorch3d_that_is_not_there_is_said(sphere, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch3d", None)
+    with pytest.raises(DependencyError, match="render.renderer: rays"):
+        Rasteriser().hits(sphere, Camera(K, SIZE))

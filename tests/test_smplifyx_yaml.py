@@ -97,7 +97,12 @@ def test_five_stages_with_their_weights_as_sigmas(theirs):
         )
         assert points.points == {"neck": 0.0, "right_hip": 0.0, "left_hip": 0.0}
         hand, face = (0, 0, 0, 0.1, 2)[k], (0, 0, 0, 0, 2)[k]
-        assert points.groups == {"left_hand": hand, "right_hand": hand, "face": face, "contour": 0}
+        assert points.groups == dict.fromkeys(("left_hand", "right_hand", "face", "contour"), 0) and points.by_axis
+        for part, factor in ((terms.keypoints_hands, hand), (terms.keypoints_face, face)):
+            assert (part is None) == (factor == 0)
+            if part is not None:
+                assert part.sigma == pytest.approx(0.001 / factor) and part.kernel_width == pytest.approx(100 * factor)
+                assert part.groups["body"] == part.groups["contour"] == 0 and part.unit == "picture" and part.by_axis
         moving = config.stages[k + 1].blocks()
         assert ("left_hand_pose" in moving) == (hand > 0) and ("jaw_pose" in moving) == (face > 0)
         assert {"global_orient", "transl", "body_pose", "betas"} <= set(moving)

@@ -221,6 +221,9 @@ def test_texture_files_show_the_same_surface(solution, tmp_path):
     rest = surface_texture.at_rest(solution, 0)
     np.testing.assert_allclose(mesh.vertices[mesh.faces], rest[body.faces], atol=1e-6)
     np.testing.assert_allclose(mesh.visual.uv[mesh.faces], body.uv[body.uv_faces], atol=1e-6)
+    # A ball is smooth over its seams too: its normals point away from the middle.
+    outward = (rest - rest.mean(axis=0)) / np.linalg.norm(rest - rest.mean(axis=0), axis=1, keepdims=True)
+    assert np.abs(mesh.vertex_normals[mesh.faces] - outward[body.faces]).max() < 0.05
 
 
 def test_photos_have_a_texture_each(tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from made_clips import FLOAT64
-from made_codes import flame_shelf, made_clip
+from made_codes import FOCAL, SIZE, flame_shelf, made_clip
+from test_codes_emoca import pixels
 from test_codes_flame import mesh_of
 
 from fitting import bodies
@@ -96,9 +97,14 @@ def test_convert_and_fit_only_when_asked(shelf, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "converted from flame2020 to flame2023" in said and "mm off on average" in said
     assert json.loads((tmp_path / "flame_params.json").read_text())["model"] == "flame2023"
-    landmarks = np.random.default_rng(0).uniform(0.3, 0.7, (FRAMES, 478, 2))
-    np.savez(tmp_path / "clip.npz", landmarks=landmarks, image_size=[640, 480], fps=25.0)
+    landmarks = pixels(bodies.load("flame2020", folder=shelf, betas=100, expressions=50), clip)
+    np.savez(tmp_path / "clip.npz", landmarks=(landmarks + 0.5) / SIZE, image_size=SIZE, fps=25.0)
     fit = ["--config", "refine_flame.yaml", "--body.model", "flame2023", "--body.folder", str(shelf), "--quiet"]
     fit += ["--input", str(tmp_path / "clip.npz"), "--start", str(tmp_path / "in.npz"), "--output", str(tmp_path / "o")]
     assert main(fit) == 3
     assert "belong to 'flame2020'" in capsys.readouterr().err
+    assert main([*fit, "--codes.convert_from", "flame2020", "--camera.focal", str(FOCAL), "--outputs", "params"]) == 0
+    assert "converted from flame2020 to flame2023" in capsys.readouterr().err
+    with np.load(tmp_path / "o" / "params.npz") as found:
+        assert str(found["model"]) == "flame2023" and np.nanmean(found["error_px"]) < 2
+        assert np.nanmean(found["start_error_px"]) < 20  # the converted codes are nearly there

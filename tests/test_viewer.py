@@ -101,6 +101,15 @@ def test_a_page_without_pictures_report_or_configuration(tmp_path):
     assert "--outputs params,overlay" in text and "Error over time" not in text  # photos have no time
 
 
+def test_what_the_evidence_left_open_is_said(tmp_path):
+    open_ended = dataclasses.replace(
+        some_solution(), sd={"transl": np.full((4, 3), 0.002)}, ambiguities=("size and distance cannot be told apart",)
+    )
+    text = parse(write_page(finished(tmp_path, [open_ended]))).text
+    assert "Person 000: size and distance cannot be told apart" in text
+    assert "transl22mm" in text.replace("\n", "")  # 2 mm, root mean square and largest
+
+
 def test_names_are_text_and_not_markup(tmp_path):
     wild = some_solution()
     names = ("<script>alert(1)</script>", "a&b", '"', "ok")

@@ -17,8 +17,8 @@ from torch.nn.functional import pad
 from fitting.bodies.contour import final_points, slide_contour
 from fitting.bodies.derivatives import differentiate
 from fitting.bodies.hands import Hands
-from fitting.bodies.jacobian import Levers, Pairs, make_levers, make_pairs
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
+from fitting.bodies.levers import Levers, Pairs, make_levers, make_pairs
 from fitting.bodies.skinning import (
     Places,
     Skeleton,

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from fitting.camera import WORLD_FROM_CAMERA
-from fitting.exports.decoded import meshes, recentred, to_pixels
+from fitting.exports.decoded import meshes, to_pixels
 from fitting.exports.target import Target, cameras, sizes_of
-from fitting.track import Track, unsettled
+from fitting.track import Track, recentred, unsettled
 from fitting.types import Body
 
 SIDES = ("left", "right")
@@ -26,11 +26,7 @@ def in_camera(track: Track, body: Body) -> tuple[Float[np.ndarray, "frames 3"], 
 def centred(track: Track) -> Track:
     """Moved so that a camera whose principal point is (width / 2, height / 2), as most assume, sees the same."""
     K, sizes = cameras(track), sizes_of(track)
-    place = [
-        recentred(track.values["transl"][k : k + 1], K[k : k + 1], K[k, 0, 0], (sizes[k, 0] / 2, sizes[k, 1] / 2))[0]
-        for k in range(len(track))
-    ]
-    return track.with_values({"transl": np.array(place)})
+    return track.with_values({"transl": recentred(track.values["transl"], K, K[:, 0, 0], sizes / 2)})
 
 
 def hand_components(body: Body, side: str, pose: Float[np.ndarray, "frames 45"], count: int) -> np.ndarray | None:

@@ -84,21 +84,3 @@ def to_pixels(points: Float[np.ndarray, "frames points 3"], K: Float[np.ndarray,
     x, y, z = np.moveaxis(points * [1, -1, -1], -1, 0)
     fx, fy, cx, cy = (K[:, i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     return np.stack([fx * x / z + cx, fy * y / z + cy], axis=-1)
-
-
-def recentred(
-    places: Float[np.ndarray, "frames 3"],
-    K: Float[np.ndarray, "frames 3 3"],
-    focal: float,
-    principal: tuple[float, float],
-) -> Float[np.ndarray, "frames 3"]:
-    """Places that a camera of one focal length and another principal point sees at the same pixels and size.
-
-    Exact at the places themselves; a camera that is turned by the difference would be exact everywhere, but those who
-    ask have no such parameter.
-    """
-    x, y, z = places.T
-    depth = -z * focal / K[:, 0, 0]
-    u = K[:, 0, 0] * x / -z + K[:, 0, 2] - principal[0]
-    v = K[:, 1, 1] * -y / -z + K[:, 1, 2] - principal[1]
-    return np.stack([u * depth / focal, -v * depth / focal, -depth], axis=1)

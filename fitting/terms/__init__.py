@@ -35,6 +35,8 @@ class Terms(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keypoints: Keypoints | None = None
+    keypoints_hands: Keypoints | None = None  # where a part's kernel is another than the rest's
+    keypoints_face: Keypoints | None = None
     openings: Openings | None = None
     shape: Shape | None = None
     size: Size | None = None

@@ -11,6 +11,7 @@ import numpy as np
 from fitting.viewer import measures
 from fitting.viewer.folder import Person, Results, read_results
 from fitting.viewer.frames import data_uri, overlays
+from fitting.viewer.html import STYLE, key_table, table
 from fitting.viewer.svg import Line, Shade, line_chart
 from fitting.writers.atomic import write_text
 
@@ -19,18 +20,6 @@ WORST = 8
 FITTED, MEASURED, START = "#1f6fb4", "#2f9e5c", "#a0a7b0"
 AXES = ("#c8452f", "#2f9e5c", "#1f6fb4")
 MARKS = {"interpolated": "#f6e3b4", "held": "#f3d3c4", "missing": "#e6e8eb"}
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1000px; padding: 0 1rem; color: #1d2329; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #d9dde2; }
-table { border-collapse: collapse; } td, th { padding: 2px 14px 2px 0; text-align: left; vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } th { color: #5b6670; font-weight: 500; }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: #5b6670; } .grid { stroke: #e6e8eb; }
-.legend { margin: 0 0 0.8rem; color: #5b6670; } figure { margin: 0 0 1.2rem; } figure img { max-width: 100%; }
-figcaption { color: #5b6670; } code, pre { font-size: 13px; }
-pre { background: #f5f6f8; padding: 1rem; overflow: auto; }
-.note { background: #fff6df; padding: 0.4rem 0.8rem; }
-"""
 
 
 def write_page(folder: Path) -> Path:
@@ -83,13 +72,12 @@ def people_table(people: Sequence[Person]) -> str:
 
 
 def remarks(results: Results) -> Iterable[str]:
-    """Cuts, and whatever the report says in words."""
+    """Cuts, and what the evidence left open."""
     for person, frames in (results.report.get("cuts") or {}).items():
         yield f"Person {person}: the picture cuts before frame {', '.join(map(str, frames))}."
-    ambiguities = results.report.get("ambiguities") or ()
-    if isinstance(ambiguities, dict):
-        ambiguities = [f"Person {who}: {text}" for who, texts in ambiguities.items() for text in texts]
-    yield from map(str, ambiguities)
+    for person, bars in (results.report.get("error_bars") or {}).items():
+        for text in bars.get("ambiguities") or ():
+            yield f"Person {person}: {text}"
 
 
 def gaps(person: Person) -> str:
@@ -191,27 +179,19 @@ def share(part: float, whole: float) -> str:
 
 
 def error_bars(person: Person) -> str:
-    """Mean standard deviation of every block, over frames and coefficients."""
+    """Standard deviations of every block, over frames and coefficients."""
     rows = []
-    kinds = dict(zip(person.words("block_names"), person.words("block_kinds"), strict=True))
-    for name, kind in kinds.items():
+    for name, kind in zip(person.words("block_names"), person.words("block_kinds"), strict=True):
         values = person.arrays.get(f"{name}_sd")
         if values is None or not np.isfinite(values).any():
             continue
         factor, unit = (
             (180 / np.pi, "degrees") if kind == "rotation" else (1000.0, "mm") if name == "transl" else (1, "")
         )
-        rows.append(
-            (
-                f"<code>{escape(name)}</code>",
-                f"{factor * np.nanmean(values):.3g}",
-                f"{factor * np.nanmax(values):.3g}",
-                unit,
-            )
-        )
-    if not rows:
-        return ""
-    return "<h2>Error bars</h2>" + table(("block", "mean standard deviation", "largest", "unit"), rows)
+        mean, largest = np.sqrt(np.nanmean(values.astype(np.float64) ** 2)), np.nanmax(values)
+        rows.append((f"<code>{escape(name)}</code>", f"{factor * mean:.3g}", f"{factor * largest:.3g}", unit))
+    header = ("block", "standard deviation, root mean square", "largest", "unit")
+    return "<h2>Error bars</h2>" + table(header, rows) if rows else ""
 
 
 def truth(results: Results) -> str:
@@ -237,24 +217,6 @@ def configuration(results: Results) -> str:
         f"<pre>{escape(results.config)}</pre></details>"
         f"<p>Model sha256 <code>{escape(results.people[0].text('model_sha256'))}</code></p>"
     )
-
-
-def key_table(rows: Iterable[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in rows if value)
-    return f"<table>{cells}</table>"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are html; those that begin with a digit or a sign stand to the right."""
-    rows = list(rows)
-    right = [bool(rows) and all(row[k][:1] in "0123456789-n" for row in rows) for k in range(len(header))]
-    kinds = [' class="n"' if is_right else "" for is_right in right]
-    top = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(kinds, header, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{top}</tr>{body}</table>"
 
 
 def config_value(config: str, key: str) -> str | None:

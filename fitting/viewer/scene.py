@@ -32,9 +32,9 @@ def backdrop(K: Float[np.ndarray, "3 3"], size: tuple[int, int], distance: float
     return Backdrop(place, distance * width / K[0, 0], distance * height / K[1, 1])
 
 
-def vertical_view(K: Float[np.ndarray, "3 3"], height: int) -> float:
-    """Radians from the top of the picture to its bottom."""
-    return float(np.arctan((K[1, 2] + 0.5) / K[1, 1]) + np.arctan((height - 0.5 - K[1, 2]) / K[1, 1]))
+def vertical_view(plane: Backdrop) -> float:
+    """Radians from the top of the picture to its bottom, for who looks at its middle from the camera's place."""
+    return float(2 * np.arctan(plane.height / 2 / np.linalg.norm(plane.position)))
 
 
 def measured_in_space(person: Person, k: int, fitted: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fitting.render import vertex_normals
 from fitting.types import DependencyError
 from fitting.viewer import scene
 from fitting.viewer.controls import Controls
@@ -40,7 +41,7 @@ class Viewer:
         viser = import_viser(folder)
         self.results = read_results(folder)
         self.tracks = tracks(self.results)
-        with contextlib.redirect_stdout(io.StringIO()):  # viser 1.1 prints its address even when told to be silent
+        with quiet():
             self.server: Any = viser.ViserServer(host=host, port=port, label="Keyfit", verbose=False)
         self._nodes: dict[str, Any] = {}
         self._lock = threading.Lock()  # the browser's events and the player both show frames
@@ -64,18 +65,18 @@ class Viewer:
         self._stop.set()
         self.frames.close()
         self._player.join()
-        self.server.stop()
+        with quiet():
+            self.server.stop()
 
     def look_from_camera(self) -> None:
-        """Everybody's view becomes that of the input's camera."""
-        person = self.tracks[0].person
-        fov = scene.vertical_view(person.arrays["K"][0], int(person.arrays["image_sizes"][0, 1]))
+        """Everybody's view becomes that of the input's camera, turned to the middle of the picture."""
+        plane = self._plane(0)
         clients = self.server.get_clients().values()
         for camera in (self.server.initial_camera, *(client.camera for client in clients)):
             camera.position = np.zeros(3)
-            camera.look_at = np.array([0.0, 0.0, -self.distance / BEHIND])
+            camera.look_at = plane.position / BEHIND
             camera.up = np.array([0.0, 1.0, 0.0])
-            camera.fov = fov
+            camera.fov = scene.vertical_view(plane)
 
     def show(self) -> None:
         """Puts the chosen frame into the scene."""
@@ -91,13 +92,16 @@ class Viewer:
         image = self.frames.get(k) if self.controls.picture.value else None
         if image is None:
             return self._hide("/picture")
-        person = self.tracks[0].person
-        width, height = (int(extent) for extent in person.arrays["image_sizes"][k])
-        plane = scene.backdrop(person.arrays["K"][k], (width, height), self.distance)
+        plane = self._plane(k)
         self._put("/picture", "add_image", {"image": image}, {
             "render_width": plane.width, "render_height": plane.height, "wxyz": HALF_TURN,
             "position": tuple(plane.position), "format": "jpeg", "cast_shadow": False, "receive_shadow": False,
         })  # fmt: skip
+
+    def _plane(self, k: int) -> scene.Backdrop:
+        person = self.tracks[0].person
+        width, height = (int(extent) for extent in person.arrays["image_sizes"][k])
+        return scene.backdrop(person.arrays["K"][k], (width, height), self.distance)
 
     def _show_person(self, name: str, track: Track, k: int) -> None:
         controls = self.controls
@@ -113,8 +117,9 @@ class Viewer:
         beside = controls.start.value and track.start is not None
         start = track.vertices(k, start=True) + scene.beside(vertices) if beside else vertices
         self._show_mesh(f"{name}/start", track, start, START, beside)
-        colours = scene.error_colours(scene.point_errors(track.person, k))
-        self._show_points(f"{name}/fitted", landmarks, colours, controls.landmarks.value)
+        percent = scene.point_errors(track.person, k)
+        compared = np.where(np.isfinite(percent)[: len(landmarks), None], landmarks, np.nan)
+        self._show_points(f"{name}/fitted", compared, scene.error_colours(percent), controls.landmarks.value)
         self._show_points(f"{name}/measured", measured, np.full(measured.shape, MEASURED), controls.landmarks.value)
         lines = scene.residual_lines(landmarks, measured, float(controls.factor.value))
         if controls.residuals.value and len(lines):
@@ -143,7 +148,9 @@ class Viewer:
             return self._hide(name)
         percent = scene.spread_errors(vertices, landmarks, scene.point_errors(track.person, k))
         colours = scene.error_colours(percent)
-        mesh = trimesh.Trimesh(vertices, track.body.faces, vertex_colors=colours, process=False)
+        faces = np.asarray(track.body.faces)
+        normals = vertex_normals(vertices, faces)  # without them every triangle shows
+        mesh = trimesh.Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=colours, process=False)
         self._nodes[name] = self.server.scene.add_mesh_trimesh(name, mesh)
 
     def _show_points(self, name: str, points: np.ndarray, colours: np.ndarray, visible: bool) -> None:
@@ -180,6 +187,11 @@ class Viewer:
             if self.controls.play.value:
                 self.controls.frame.value = (int(self.controls.frame.value) + 1) % len(self.tracks[0].person)
                 self.show()
+
+
+def quiet() -> contextlib.AbstractContextManager:
+    """viser 1.1 prints its address and its end even when told to be silent."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def import_viser(folder: Path) -> Any:

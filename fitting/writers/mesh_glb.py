@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from trimesh import Trimesh
 
+from fitting.render import vertex_normals
 from fitting.types import Body, Solution
 from fitting.writers.atomic import write_bytes
 from fitting.writers.facts import frames_with_body
@@ -31,20 +32,23 @@ def glb_bytes(
     from trimesh.visual.material import PBRMaterial
 
     faces = np.asarray(body.faces)
+    normals = vertex_normals(vertices, faces)  # without them viewers show every triangle
     if texture is None or body.uv is None or body.uv_faces is None:
         colours = (
             None if body.colours is None else np.clip(255 * np.asarray(body.colours) + 0.5, 0, 255).astype(np.uint8)
         )
-        return packed(Trimesh(vertices, faces, vertex_colors=colours, process=False))
+        return packed(Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=colours, process=False))
     # glTF has one index for place and texture coordinates: a vertex on a seam is there once per side.
     pairs = np.stack([faces.ravel(), np.asarray(body.uv_faces).ravel()], axis=-1)
     both, index = np.unique(pairs, axis=0, return_inverse=True)
     material = PBRMaterial(baseColorTexture=Image.fromarray(texture), metallicFactor=0.0, roughnessFactor=1.0)
     visual = TextureVisuals(uv=np.asarray(body.uv)[both[:, 1]], material=material)
-    return packed(Trimesh(vertices[both[:, 0]], index.reshape(-1, 3), visual=visual, process=False))
+    corners = index.reshape(-1, 3)
+    mesh = Trimesh(vertices[both[:, 0]], corners, vertex_normals=normals[both[:, 0]], visual=visual, process=False)
+    return packed(mesh)
 
 
 def packed(mesh: Trimesh) -> bytes:
-    content = mesh.export(file_type="glb")
+    content = mesh.export(file_type="glb", include_normals=True)
     assert isinstance(content, bytes)
     return content

@@ -10,5 +10,8 @@ of BLAS threads: same file.
          -> ibug68 and contour: iBUG's 68 points by definition
          -> landmarks (render, embedding): MediaPipe's 478 points as its detector sees them
 
+models/open_body.npz, a whole body in SMPL-X's format, is made by `python -m fitting.bodies.open_model.body` (body*.py),
+from the same mesh; its face points are the open head's.
+
 A workshop beside the house: it renders and detects, and nothing of the house imports it.
 """
