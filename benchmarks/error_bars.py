@@ -2,8 +2,9 @@
 
     python -m benchmarks.error_bars [--clips 50] [--frames 20] [SETTING ...]
 
-A cell is the share of |error| < 1.645 sd in percent, in brackets the root mean square of error / sd, then how many values
-were judged: 90 (1.0) is right, less than 90 is too sure. `recipe` is the shipped one, with white noise and with a bias of 1 % of the distance of
+A cell is the share of |error| < 1.645 sd in percent, in brackets the root mean square of error / sd, then how many
+values were judged: 90 (1.0) is right, less than 90 is too sure. `recipe` is the shipped one, with white noise and
+with a bias of 1 % of the distance of
 the eyes that stays for a clip; without offsets a fit does not know of such a thing. By name also: `exact`, the recipe
 less all that is not a normal distribution, so that the truth is drawn from what the fit believes; `chain`, `openings`
 and `bounds` add to it one thing each: smoothness, the distances of lids and lips, limits.
@@ -78,9 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = FitConfig.load(RECIPE)
     body = bodies.load(**recipe.body.model_dump())
     columns = [coverage(body, recipe, SETTINGS[name], options.clips, options.frames) for name in names]
-    print(
-        f"{options.clips} clips of {options.frames} frames: % within 1.645 sd (rms of error / sd), numbers of values judged"
-    )
+    print(f"{options.clips} clips of {options.frames} frames: % within 1.645 sd (rms of error / sd) of values judged")
     rows = [
         [name, *(column[block] for block in (*BLOCKS, "pixels"))] for name, column in zip(names, columns, strict=True)
     ]

@@ -37,7 +37,11 @@ def ambiguities(posterior: Posterior, solution: Solution) -> tuple[str, ...]:
     unheld = nothing_holds(belief, covariance)
     if unheld:
         return tuple(unheld)
-    return (*scalars(belief, covariance, prior), *directions(belief, covariance, prior, solution.body.expression_names), *given(posterior))
+    return (
+        *scalars(belief, covariance, prior),
+        *directions(belief, covariance, prior, solution.body.expression_names),
+        *given(posterior),
+    )
 
 
 def middling(solution: Solution) -> int | None:
@@ -55,7 +59,9 @@ def prior_precision(posterior: Posterior, frame: int, belief: Belief) -> Float[T
     row, t = divmod(posterior.rows[frame], posterior.problem.frames)
     device = posterior.problem.K.device
     single = posterior.problem.select(torch.tensor([row], device=device)).at(torch.tensor([t], device=device))
-    beliefs = {name: term for name, term in single.terms.items() if term.structure != "pixels" and len(term.stencil) < 2}
+    beliefs = {
+        name: term for name, term in single.terms.items() if term.structure != "pixels" and len(term.stencil) < 2
+    }
     arrow = LeastSquares(replace(single, terms=beliefs)).curvature(single.zero(), torch.arange(1, device=device))
     own, border, corner = arrow.blocks(slice(0, 1))
     n, size = width(single.local), len(belief.units)

@@ -38,7 +38,7 @@ class BodyConfig(Record):
     """Which body is fitted."""
 
     model: str = Field(
-        default="open_head", description="open_head, flame, open_body, smpl, smplh, smplx, or a model file"
+        default="open_head", description="open_head, flame, open_body, smpl, smplh, smplx, smplx_or_open (...), or a model file"
     )
     folder: Path | None = Field(default=None, description="the shelf of model files; default: models/ of the project")
     gender: Literal["neutral", "male", "female"] = Field(
@@ -162,7 +162,7 @@ class SearchConfig(Record):
     facing: tuple[float, ...] = Field(
         default=(0.0, 90.0, 180.0, -90.0), min_length=1, description="degrees the person may be turned to the left by"
     )
-    arms: tuple[Literal["hanging", "forward"], ...] = Field(
+    arms: tuple[Literal["hanging", "forward", "crossed"], ...] = Field(
         default=("hanging",), min_length=1, description="how they are held at first: an arm behind the back fits too"
     )
     focal_factors: tuple[float, ...] = Field(

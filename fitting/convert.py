@@ -13,9 +13,10 @@ from pydantic import Field
 from fitting import bodies, codes, exports
 from fitting.config import Record
 from fitting.crop_camera import assumed_cameras, face_front, weak_from_crops
-from fitting.track import Track, filled, placed, rotmat_to_rotvec, settled, with_fingers
+from fitting.track import Track, filled
 from fitting.transfer import transfer
 from fitting.types import Body, ConfigError, InputError, ModelError
+from fitting.worlds import placed, rotmat_to_rotvec, settled, with_fingers
 
 LATER_PERSON = "person_{}"
 FILES = ("params",)  # every person has files of his own names

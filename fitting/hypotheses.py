@@ -20,7 +20,7 @@ from fitting.calm import calm
 from fitting.config import FitConfig, SearchConfig
 from fitting.evidence import Case, apart, as_evidence
 from fitting.problem import Problem
-from fitting.solve import Progress, run_stages
+from fitting.solve import Progress, join, run_stages
 from fitting.start import fill_rotations, fill_rows, guess
 from fitting.terms import Evidence
 from fitting.types import Parameters
@@ -63,14 +63,15 @@ def search(case: Case, config: FitConfig, progress: Progress) -> Found:
     size_px = torch.stack([evidence.subject_px for evidence in every]).median(dim=0).values
     seen = torch.nonzero(case.seen)[:, 0]
     stages = config.model_copy(update={"stages": wanted.stages})
-    fitted, costs = [], []
-    for number, (one, evidence) in enumerate(zip(tried, every, strict=True)):
-        progress("searching", number, len(tried))
-        problem = independent(one, replace(evidence, subject_px=size_px), config).select(seen)
-        found, _, _ = run_stages(problem, stages, lambda *_: None)
-        fitted.append(Parameters({name: value for name, value in found.items() if name in one.start}))
-        costs.append(final_costs(problem, found, stages))
-    path = choose(tried, torch.stack(costs, dim=1).cpu().numpy(), fitted, links(every[0].linked[0], seen))
+    pairs = zip(tried, every, strict=True)
+    problem = side_by_side(
+        [independent(one, replace(evidence, subject_px=size_px), config).select(seen) for one, evidence in pairs]
+    )
+    result, _, _ = run_stages(problem, stages, lambda _, done, count: progress("searching", done, count))
+    costs = final_costs(problem, result, stages).unflatten(0, (len(tried), -1)).T
+    known = {name: value.unflatten(0, (len(tried), -1)) for name, value in result.items() if name in tried[0].start}
+    fitted = [Parameters({name: value[k] for name, value in known.items()}) for k in range(len(tried))]
+    path = choose(tried, costs.cpu().numpy(), fitted, links(every[0].linked[0], seen))
     found = take(case, tried, fitted, seen, path)
     if not case.observations.is_clip:
         return found
@@ -123,6 +124,15 @@ def independent(candidate: Candidate, evidence: Evidence, config: FitConfig) -> 
         base=start,
         free=(),
     )
+
+
+def side_by_side(problems: list[Problem]) -> Problem:
+    """One batch of problems that have the same body and the same terms."""
+    first, every = problems[0], [problem.evidence for problem in problems]
+    names = (*first.evidence.per_frame(), "linked")
+    evidence = replace(first.evidence, **{n: torch.cat([getattr(one, n) for one in every]) for n in names})
+    start = join([problem.start for problem in problems])
+    return replace(first, evidence=evidence, K=torch.cat([p.K for p in problems]), start=start, base=start)
 
 
 def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float[Tensor, " problems"]:

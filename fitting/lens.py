@@ -11,7 +11,9 @@ from fitting.pixels import differentiate_pixels
 from fitting.problem import Problem
 
 
-def pixel_variance(part: Problem, own: Tensor, cross: Tensor, shared: Tensor) -> Float[Tensor, "problems frames points"]:
+def pixel_variance(
+    part: Problem, own: Tensor, cross: Tensor, shared: Tensor
+) -> Float[Tensor, "problems frames points"]:
     """Of the body's own keypoints, pixels^2, mean over u and v. `part` is some frames of a problem; covariances in
     natural steps: own (problems, frames, n, n), cross (problems, frames, n, m), shared (problems, m, m). The detector's
     landmark offsets move no keypoint of the body."""

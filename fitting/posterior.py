@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -79,7 +78,9 @@ class Posterior:
         places = dict(problem.local) | {
             name: slice(p.start + n, p.stop + n) for name, p in problem.shared.items() if name != OFFSETS
         }
-        return Belief(places, covariance * units[:, None] * units, shift * units, here.base, here.camera(here.base), units)
+        return Belief(
+            places, covariance * units[:, None] * units, shift * units, here.base, here.camera(here.base), units
+        )
 
 
 def linked(problem: Problem, window: slice) -> Problem:

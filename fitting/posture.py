@@ -12,10 +12,10 @@ from fitting.types import Body, Layout, Parameters
 
 # Radians from the T-pose about the joint's own axes (y up, x to the subject's left).
 HANGING = {"left_shoulder": (0.0, 0.0, -1.1), "right_shoulder": (0.0, 0.0, 1.1)}
-ARMS = {
-    "hanging": HANGING,
-    "forward": {**HANGING, "left_elbow": (0.0, -1.5, 0.0), "right_elbow": (0.0, 1.5, 0.0)},
-}
+BENT = {"left_elbow": (0.0, -1.5, 0.0), "right_elbow": (0.0, 1.5, 0.0)}
+# Crossed arms hang with the upper arms turned inwards by a radian: Rz(-1.1) Rx(1) of the left one.
+CROSSED = {"left_shoulder": (0.894, -0.548, -1.003), "right_shoulder": (0.894, 0.548, 1.003)}
+ARMS = {"hanging": HANGING, "forward": {**HANGING, **BENT}, "crossed": {**CROSSED, **BENT}}
 
 # How well a keypoint tells where the trunk is; limbs may be anywhere. All others share REST between them.
 STEADY = {

@@ -12,7 +12,10 @@ SHORT = 3  # frames: a scene is longer, a detection that strays and comes back i
 AROUND = 7  # frames before and after, among which a stray one stands apart
 AWAY = 0.5  # of the subject's size
 NEAR = 3  # frames before and after, among which a face keeps its form
-OTHER, OTHER_FACTOR = 0.03, 2.5  # of the subject's size; times the clip's median: that far landmarks are of another form
+OTHER, OTHER_FACTOR = (
+    0.03,
+    2.5,
+)  # of the subject's size; times the clip's median: that far landmarks are of another form
 
 
 def suspicious(solution: Solution) -> tuple[int, ...]:

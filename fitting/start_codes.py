@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from fitting.crop_camera import face_front
-from fitting.track import Track, filled, is_rotation, placed, recentred, settled, sized, with_fingers
+from fitting.track import Track, filled, is_rotation, sized
 from fitting.transfer import transfer
 from fitting.types import Body, Codes, InputError, Observations
+from fitting.worlds import placed, recentred, settled, with_fingers
 
 
 def codes_for(observations: Observations, track: Track, body: Body, K: Float[np.ndarray, "frames 3 3"]) -> Codes:

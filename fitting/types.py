@@ -334,7 +334,9 @@ class Body(Protocol):
     @property
     def yard_sticks(self) -> Mapping[str, float]: ...  # by layout name: metres between its size pair on the mean body
 
-    def yard_stick_of(self, layout: Layout) -> float: ...  # a person's height, or between the ends of a face's size pair
+    def yard_stick_of(
+        self, layout: Layout
+    ) -> float: ...  # a person's height, or between the ends of a face's size pair
 
     @property
     def expression_names(self) -> tuple[str, ...]: ...

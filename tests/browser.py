@@ -72,6 +72,17 @@ class Page:
         elif method == "Network.webSocketCreated":
             self.fetched.append(told["url"])
 
+    def settled(self, part: tuple[slice, slice], seconds: float = 90) -> np.ndarray:
+        """The page once a part of it shows something and no longer changes."""
+        end, before = time.monotonic() + seconds, np.zeros(0)
+        while time.monotonic() < end:
+            self.listen(1.0)
+            now = self.screenshot()
+            if now[part].std() > 10 and before.size and (now[part] == before[part]).all():
+                return now
+            before = now
+        raise AssertionError(f"the page is blank or does not come to rest; console: {self.errors}")
+
     def open(self, address: str) -> None:
         self.call("Page.navigate", url=address)
 

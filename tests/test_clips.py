@@ -198,8 +198,8 @@ def test_landmark_noise_is_measured_through_motion_and_events(random_body, truth
         picture_px=None,
     )
     assert 80 * float(landmark_noise(whole)) == pytest.approx(noise_px, rel=0.25)
-    few = replace(whole, keypoints=whole.keypoints[:, :4], confidence=whole.confidence[:, :4])
-    few = replace(few, subject_px=few.subject_px[:, :4], seen=few.seen[:, :4], linked=few.linked[:, :3])
+    four = {name: getattr(whole, name)[:, :4] for name in ("keypoints", "confidence", "subject_px", "seen")}
+    few = replace(whole, **four, linked=whole.linked[:, :3])
     assert torch.isnan(landmark_noise(few)).all()
     # More noise, more strength; a number is taken as it is.
     auto, given = Acceleration(), Acceleration(strength=2.0)

@@ -15,8 +15,9 @@ from made_smpl import smpl_arrays, write_npz, write_pkl
 from fitting import bodies, codes
 from fitting.codes import CodesOptions
 from fitting.codes.frames import Frame, stack
-from fitting.track import Track, parameters_of, settled, with_fingers
+from fitting.track import Track, parameters_of
 from fitting.types import InputError
+from fitting.worlds import settled, with_fingers
 
 FRAMES, WIDTH, HEIGHT = 3, 640, 480
 SMPLX = {"global_orient": 1, "body_pose": 21, "left_hand_pose": 15, "right_hand_pose": 15, "jaw_pose": 1,

@@ -19,8 +19,9 @@ from made_files import fake_chumpy, python2_pickle, with_state
 from fitting import bodies, codes
 from fitting.codes import CodesOptions
 from fitting.codes.crops import crop_to_weak, weak_to_crop
-from fitting.track import filled, parameters_of, placed, settled
+from fitting.track import filled, parameters_of
 from fitting.types import InputError
+from fitting.worlds import placed, settled
 
 FRAMES, HEIGHT, WIDTH = 4, 480, 640
 FLIP = np.diag([1.0, -1.0, -1.0])

@@ -1,5 +1,4 @@
-"""What is written for trainers of heads: read by plain numpy as they read it, drawn where they draw it, and read back.
-"""
+"""What is written for trainers of heads: read by plain numpy as they read it, drawn where they draw it, read back."""
 
 import csv
 import json

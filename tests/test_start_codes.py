@@ -10,8 +10,9 @@ from fitting import bodies
 from fitting.camera import intrinsics
 from fitting.layouts import IBUG68
 from fitting.start_codes import choose, codes_for, refocused, with_rows
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.types import Codes, InputError, Observations
+from fitting.worlds import opencv
 
 SIZE, FRAMES = (640, 480), 5
 K = np.tile(intrinsics(800.0, SIZE), (FRAMES, 1, 1))

@@ -118,9 +118,7 @@ def test_error_bars_are_the_diagonal_of_the_inverse(random_body, shared, extra):
         expected = sd[own.numel() :][problem.shared[name]]
         np.testing.assert_allclose(found.blocks[name], np.tile(expected.numpy(), (frames, 1)), rtol=1e-3)
     if shared:
-        np.testing.assert_allclose(
-            np.sqrt(np.diagonal(found.betas_covariance[0])), found.blocks["betas"][0], rtol=1e-6
-        )
+        np.testing.assert_allclose(np.sqrt(np.diagonal(found.betas_covariance[0])), found.blocks["betas"][0], rtol=1e-6)
     assert "keypoint_offsets" not in found.blocks
 
     def pixels(y):
@@ -134,13 +132,14 @@ def test_error_bars_are_the_diagonal_of_the_inverse(random_body, shared, extra):
 
 
 def test_the_peak_is_nearer_than_the_truth_by_what_the_shift_says(random_body):
-    """Sixty clips without noise: what is left of the error is the beliefs' pull, and its mean along depth is foretold."""
+    """Sixty clips without noise: what is left of the error is the beliefs' pull, and its mean along depth is
+    foretold."""
     problems, frames, free = 60, 12, ("global_orient", "transl", "expression", "betas")
     truth = drawn(random_body, problems, frames, seed=4)
     neutral = random_body.neutral(problems, frames)["jaw_pose"]
     nothing = torch.zeros_like(truth["keypoint_offsets"])
     truth = truth.replace({"jaw_pose": neutral.to(nothing), "keypoint_offsets": nothing})
-    terms = {name: {"sigma": 0.05} if name == "keypoints" else TERMS[name] for name in ("keypoints", "shape", "expression")}
+    terms = {"keypoints": {"sigma": 0.05}, "shape": TERMS["shape"], "expression": TERMS["expression"]}
     problem = clip(random_body, truth, terms, free)
     found = SOLVERS["lm"](LeastSquares(problem), problem.zero(), SolverOptions(100, 1e-10))
     peak = problem.base.replace(problem.retract(found.x))
@@ -154,10 +153,8 @@ def test_the_peak_is_nearer_than_the_truth_by_what_the_shift_says(random_body):
     # A stage that ends in the middle ends nearer to the truth, and says that it is there.
     middle = peak.replace(centre(replace(problem, base=peak)))
     assert (middle["betas"] - peak["betas"]).abs().max() > 0.01
-    there, not_said = (
-        error_bars(problem, middle, problem.free, is_centred=known).posterior.shift[:, frames * n :] for known in (True, False)
-    )
-    torch.testing.assert_close(there, DOUBT * not_said)
+    said, unsaid = (error_bars(problem, middle, problem.free, is_centred=known).posterior for known in (True, False))
+    torch.testing.assert_close(said.shift[:, frames * n :], DOUBT * unsaid.shift[:, frames * n :])
 
 
 def test_frames_that_were_not_asked_follow_what_is_shared(random_body):
@@ -182,7 +179,8 @@ def test_frames_that_were_not_asked_follow_what_is_shared(random_body):
     sd = ((expected + shift[:-m].square()).sqrt().unflatten(0, (frames, n)) * units).numpy()
     for name, place in problem.local.items():
         np.testing.assert_allclose(found.blocks[name], sd[:, place], rtol=1e-3)
-    np.testing.assert_allclose(found.blocks["betas"][0] ** 2, (shared.diagonal() + shift[-m:].square()).numpy(), rtol=1e-3)
+    betas = (shared.diagonal() + shift[-m:].square()).sqrt().numpy()
+    np.testing.assert_allclose(found.blocks["betas"][0], betas, rtol=1e-3)
     # What frames share moves them along, all the less where it is in the middle already.
     centred = error_bars(problem, truth, problem.free, chosen, is_centred=True).posterior.shift[0]
     torch.testing.assert_close(shift[:-m] - centred[:-m], (1 - DOUBT) * gain @ shift[-m:])

@@ -41,7 +41,8 @@ def load(
     gmm: Path | None = None,
     uv: Path | None = None,
 ) -> SkinnedBody | DecodedBody:
-    """A body by name ('open_head', 'flame', 'open_body', 'smpl', 'smplh', 'smplx') or model file, float32 on the CPU.
+    """A body by name ('open_head', 'flame', 'open_body', 'smpl', 'smplh', 'smplx', the latter three also as
+    'smplx_or_open': without a folder and a file on the shelf, the open body) or model file, float32 on the CPU.
 
     `embedding` is a landmark embedding file of FLAME's or a folder of them; by default those inside or beside the
     model file. `hand_pca`: so many components move each hand instead of its joints; `flat_hand_mean`: hands at zero
@@ -50,6 +51,7 @@ def load(
     smaller than asked for.
     """
     shelf = folder or places.models()
+    model = or_open(model, folder, gender)
     if model in (OPEN_BODY, *FAMILIES):
         path = find_smpl(shelf, model, gender)
     elif is_smpl_file(Path(model)):
@@ -66,6 +68,20 @@ def load(
     body = with_uv(with_pose_priors(smpl_body(arrays, table, hands, betas, expressions), gmm), uv)
     coders = [] if vposer is None else [read_vposer(vposer, joints_of(body))]
     return decoded(body, (*coders, *hand_decoders(body, hand_pca, arrays)))
+
+
+def or_open(model: str, folder: Path | None, gender: str) -> str:
+    """'smplx_or_open' as one of the two. Whoever names a folder means a file in it."""
+    family = model.removesuffix("_or_open")
+    if family == model or family not in FAMILIES:
+        return model
+    if folder is not None:
+        return family
+    try:
+        find_smpl(places.models(), family, gender)
+    except ModelError:
+        return OPEN_BODY
+    return family
 
 
 def load_flame(path: Path, betas: int | None, expressions: int | None, embedding: Path | None) -> SkinnedBody:

@@ -18,8 +18,9 @@ import numpy as np
 from fitting.codes.frames import Frame, numbered
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, load_json, trailing_number, vector
-from fitting.track import Track, opencv, rotvec_to_rotmat
+from fitting.track import Track
 from fitting.types import InputError
+from fitting.worlds import opencv, rotvec_to_rotmat
 
 FORMAT = "EasyMocap folder"
 MODELS = {72: "smpl", 78: "smplh", 87: "smplx"}

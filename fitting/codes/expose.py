@@ -14,8 +14,9 @@ from fitting.codes.frames import Frame, stack
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, vector
 from fitting.codes.turns import camera, turns
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.unpickle import CODES, load_npz
+from fitting.worlds import opencv
 
 FORMAT = "ExPose parameters"
 MODEL = "smplx"

@@ -16,8 +16,9 @@ from fitting.codes.options import CodesOptions
 from fitting.codes.phalp import FOCAL, MODEL, PICTURE
 from fitting.codes.source import Source, rows
 from fitting.codes.turns import camera, turns
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.types import Codes, InputError
+from fitting.worlds import opencv
 
 FORMAT = "HMR2 outputs"
 PLACES = ("pred_cam_t_full", "cam_t_full")

@@ -17,8 +17,9 @@ import numpy as np
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, rows
 from fitting.codes.turns import camera, turns
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.types import Codes, InputError
+from fitting.worlds import opencv
 
 FORMAT = "HumanData"
 MODELS = ("smplx", "smplh", "smpl")

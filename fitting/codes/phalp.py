@@ -20,9 +20,10 @@ from fitting.codes.frames import Frame, stack
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, natural_key, vector
 from fitting.codes.turns import camera, turns
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.types import FitError, InputError
 from fitting.unpickle import CODES, load_joblib
+from fitting.worlds import opencv
 
 FORMAT = "PHALP tracks"
 MODEL = "smpl"

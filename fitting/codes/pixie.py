@@ -15,7 +15,8 @@ from fitting.codes.frames import Frame, stack
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, load, vector
 from fitting.codes.turns import turns
-from fitting.track import Track, opencv
+from fitting.track import Track
+from fitting.worlds import opencv
 
 FORMAT = "PIXIE parameters"
 MODEL = "smplx"

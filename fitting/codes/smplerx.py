@@ -18,8 +18,9 @@ from fitting.codes.frames import Frame, numbered
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, load_json, vector
 from fitting.codes.turns import camera, turns
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.unpickle import CODES, load_npz
+from fitting.worlds import opencv
 
 FORMAT = "SMPLer-X results"
 MODEL = "smplx"

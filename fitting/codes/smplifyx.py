@@ -21,8 +21,9 @@ from fitting.codes.frames import Frame, stack
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, load, natural_key, vector
 from fitting.codes.turns import camera, turns
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.types import InputError
+from fitting.worlds import opencv
 
 FORMAT = "SMPLify-X results"
 FOCAL = 5000.0

@@ -13,8 +13,9 @@ import numpy as np
 
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, rows
-from fitting.track import Track, opencv
+from fitting.track import Track
 from fitting.types import Codes, InputError
+from fitting.worlds import opencv
 
 FORMAT = "SPIN data"
 MODEL = "smpl"

@@ -23,8 +23,9 @@ from jaxtyping import Float
 from fitting.codes.frames import Frame, numbered
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, load, trailing_number, vector
-from fitting.track import Track, opencv, rotmat_to_rotvec, sixd_to_rotmat
+from fitting.track import Track
 from fitting.types import InputError
+from fitting.worlds import opencv, rotmat_to_rotvec, sixd_to_rotmat
 
 METRICAL, PIXEL3DMM = "metrical-tracker checkpoints", "pixel3dmm checkpoints"
 EYELIDS = "eyelid coefficients are no part of FLAME: they are left out of what is written"

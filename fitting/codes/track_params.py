@@ -16,8 +16,9 @@ from jaxtyping import Float
 
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, rows
-from fitting.track import Track, rotmat_to_rotvec
+from fitting.track import Track
 from fitting.types import Codes
+from fitting.worlds import rotmat_to_rotvec
 
 FORMAT = "track_params.pt"
 MODEL = "bfm09"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fitting.codes.source import rows
-from fitting.track import rotmat_to_rotvec
+from fitting.worlds import rotmat_to_rotvec
 
 
 def turns(value: Any, joints: int | tuple[int, ...], frames: int | None, what: str, path: Path) -> np.ndarray:

@@ -1,5 +1,4 @@
-"""A data folder of TalkingGaussian, ER-NeRF or AD-NeRF: what training opens, and whether it speaks of the same frames.
-"""
+"""A data folder of TalkingGaussian, ER-NeRF or AD-NeRF: what training opens, and whether all is of the same frames."""
 
 from __future__ import annotations
 

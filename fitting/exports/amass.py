@@ -13,7 +13,8 @@ import numpy as np
 
 from fitting.exports.bodies import zeros_for
 from fitting.exports.target import Export, Target, require_body
-from fitting.track import Track, unsettled
+from fitting.track import Track
+from fitting.worlds import unsettled
 from fitting.writers.npz import write_npz
 
 FPS = 25.0

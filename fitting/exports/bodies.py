@@ -8,8 +8,9 @@ from jaxtyping import Float
 from fitting.camera import WORLD_FROM_CAMERA
 from fitting.exports.decoded import meshes, to_pixels
 from fitting.exports.target import Target, cameras, sizes_of
-from fitting.track import Track, recentred, unsettled
+from fitting.track import Track
 from fitting.types import Body
+from fitting.worlds import recentred, unsettled
 
 SIDES = ("left", "right")
 SMPLX_JOINTS = {

@@ -21,7 +21,8 @@ import torch
 from fitting.action_units import ActionUnits, format_openface, read_action_units
 from fitting.exports.decoded import head_motion, landmarks, to_pixels
 from fitting.exports.target import Export, Target, cameras, require_body, sizes_of
-from fitting.track import Track, recentred
+from fitting.track import Track
+from fitting.worlds import recentred
 from fitting.writers.atomic import replacing, write_text
 
 TRAINED = (10, 11)  # frames for training of all frames

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fitting.exports.target import Export, Target, cameras, sizes_of
-from fitting.track import Track, recentred, sized
+from fitting.track import Track, sized
+from fitting.worlds import recentred
 from fitting.writers.npz import write_npz
 
 CAMERA_Z = 1.0  # metres: the camera stands at (0, 0, 1)

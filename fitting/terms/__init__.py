@@ -9,6 +9,7 @@ from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, robu
 from fitting.terms.body_limits import AngleLimits, Bend
 from fitting.terms.body_pose import HandComponents, Hands, PoseGmm, PoseLatent, PoseLearned, PoseRest, Upright
 from fitting.terms.keypoints import Keypoints, Openings
+from fitting.terms.motion import JointAcceleration
 from fitting.terms.priors import (
     Expression,
     ExpressionBounds,
@@ -23,10 +24,19 @@ from fitting.terms.priors import (
     Shape,
     Size,
 )
-from fitting.terms.motion import JointAcceleration
 from fitting.terms.smoothness import Acceleration, Velocity
 
-__all__ = ["Evidence", "JointAcceleration", "PixelRows", "Residuals", "Scene", "Term", "Terms", "robust", "robust_slope"]
+__all__ = [
+    "Evidence",
+    "JointAcceleration",
+    "PixelRows",
+    "Residuals",
+    "Scene",
+    "Term",
+    "Terms",
+    "robust",
+    "robust_slope",
+]
 
 
 class Terms(BaseModel):

@@ -1,7 +1,8 @@
 """How much a clip's landmarks tremble: what a detector adds in every frame anew, told from motion by its shape in time.
 
-The fourth difference of white noise of variance s^2 has variance (1 + 16 + 36 + 16 + 1) s^2 = 70 s^2, while a motion that
-lasts some frames is smooth in it. Frames with events (a blink, a plosive) are left out by taking a low quantile over
+The fourth difference of white noise of variance s^2 has variance (1 + 16 + 36 + 16 + 1) s^2 = 70 s^2, while a motion
+that lasts some frames is smooth in it. Frames with events (a blink, a plosive) are left out by taking a low quantile
+over
 frames; within a frame the median over landmarks does the same for single ones that jump.
 """
 

@@ -66,8 +66,9 @@ class Velocity(Smoothness):
 class Acceleration(Smoothness):
     """What moves goes on moving as it did: second differences, on the rotation manifold.
 
-    `strength` divides the sigmas: 1 is what `blocks` say. `auto` measures how much the clip's landmarks tremble and takes
-    the root of that over CALM_NOISE. In proportion would be the rule for motion that is all noise of acceleration; the
+    `strength` divides the sigmas: 1 is what `blocks` say. `auto` measures how much the clip's landmarks tremble and
+    takes the root of that over CALM_NOISE. In proportion would be the rule for motion that is all noise of
+    acceleration; the
     root keeps blinks whole where landmarks tremble most (measured: docs/conventions.md).
     """
 

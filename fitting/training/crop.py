@@ -60,8 +60,7 @@ class Square:
 
 
 def square_of(keypoints: Float[np.ndarray, "frames points 2"], seen: np.ndarray) -> Square:
-    """One square for all frames of a window, as DECA makes it from landmarks: motion inside it is motion of the head.
-    """
+    """One square for all frames of a window, as DECA makes it from landmarks: motion in it is motion of the head."""
     points = keypoints[seen]
     low, high = points.min(axis=0), points.max(axis=0)
     boxes = [np.ptp(frame[s], axis=0).mean() for frame, s in zip(keypoints, seen, strict=True) if s.any()]

@@ -17,8 +17,7 @@ LAYOUTS = ("mediapipe478", "ibug68")
 
 
 def important_vertices(body: Body) -> Bool[np.ndarray, " vertices"]:
-    """Vertices of the eyes, brows and lips: those near a landmark of theirs on the mean body. None without landmarks.
-    """
+    """Vertices of the eyes, brows and lips: those near a landmark of theirs on the mean body. None without any."""
     neutral = body.neutral(1, 1)
     with torch.no_grad():
         vertices = body.pose(neutral).points[0, 0].double().cpu().numpy()
