@@ -24,9 +24,11 @@ def key_table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are html; those that begin with a digit or a sign stand to the right."""
+    """Cells are html; columns of numbers stand to the right."""
     rows = list(rows)
-    right = [bool(rows) and all(row[k][:1] in "0123456789-n" for row in rows) for k in range(len(header))]
+    right = [
+        bool(rows) and all(row[k] == "nan" or row[k][:1] in "0123456789-" for row in rows) for k in range(len(header))
+    ]
     kinds = [' class="n"' if is_right else "" for is_right in right]
     top = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(kinds, header, strict=True))
     body = "".join(

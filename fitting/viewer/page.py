@@ -146,12 +146,14 @@ def over_time(person: Person) -> str:
 
 
 def courses(person: Person, shades: Sequence[Shade]) -> str:
-    """Where the body's root goes and turns, with error bars."""
+    """How the body's root turns and moves, with error bars; places from their median, or movement would not show."""
     parts = []
-    for name, unit, factor in (("global_orient", "degrees", 180 / np.pi), ("transl", "mm", 1000.0)):
+    for name, unit, factor in (("global_orient", "degrees", 180 / np.pi), ("transl", "mm from the median", 1000.0)):
         if name not in person.arrays:
             continue
         values = person.arrays[name][:, :3].astype(np.float64) * factor
+        if name == "transl":
+            values = values - np.median(values, axis=0)
         bars = person.arrays.get(f"{name}_sd")
         lines = [
             Line(axis, values[:, k], colour, None if bars is None else bars[:, k].astype(np.float64) * factor)
