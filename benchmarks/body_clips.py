@@ -2,11 +2,11 @@
 
     python -m benchmarks.body_clips MOTION_FOLDER [--frames 60] [--recipe fit_smplx_video.yaml] [--KEY VALUE ...]
 
-MOTION_FOLDER has cmu/01.asf, 01_01.amc, 11.asf, 11_01.amc (CMU motion capture). Per clip and camera: BODY_25 keypoints of
-a person of random shape, each off by a constant of 1 % of the person's height (a detector's habit) and by 1 % anew in
-every frame (white in time), 10 % of the points missing. Errors in mm over the 22 body joints; `k` is the scale that lays
-the fit on the truth (above 1: the fit is too small); `flips`: limbs whose depth points the other way by more than 6 cm;
-`lean`: mean angle between fitted and true trunk, degrees; acceleration: root mean square, fitted over true.
+MOTION_FOLDER has cmu/01.asf, 01_01.amc, 11.asf, 11_01.amc (CMU motion capture). Per clip and camera: BODY_25 keypoints
+of a person of random shape, each off by a constant of 1 % of the person's height (a detector's habit) and by 1 % anew
+in every frame, 10 % of the points missing. Errors in mm over the 22 body joints; `k` is the scale that lays the fit on
+the truth (above 1: the fit is too small); `flips`: limbs whose depth points the other way by more than 6 cm; `lean`:
+mean angle between fitted and true trunk, degrees; `accel`: root mean square acceleration, fitted over true.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 # Small matrices: more BLAS threads make them slower, and this must be said before torch loads.
@@ -29,7 +29,7 @@ from benchmarks.body_metrics import align, measure
 from benchmarks.motion_files import read_acclaim, read_amc
 from benchmarks.motion_retarget import CMU, Poses, retarget
 from benchmarks.table import format_table
-from fitting import bodies, hypotheses, start
+from fitting import bodies, hypotheses
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
 from fitting.config import FitConfig
 from fitting.evidence import bind, embedded_points
@@ -45,8 +45,7 @@ SIZE, FOCAL = (1280, 1280), 1500.0
 DISTANCE, CAMERA_HEIGHT = 4.0, 1.6  # metres
 BIAS, NOISE, MISSING = 0.01, 0.01, 0.1
 JOINTS = 22
-LIMBS = {"arm": (16, 18), "arm ": (17, 19), "forearm": (18, 20), "forearm ": (19, 21), "thigh": (1, 4), "thigh ": (2, 5),
-         "shank": (4, 7), "shank ": (5, 8)}  # fmt: skip
+LIMBS = ((16, 18), (17, 19), (18, 20), (19, 21), (1, 4), (2, 5), (4, 7), (5, 8))  # arms, forearms, thighs, shanks
 HEADER = ("clip", "camera", "fit", "MPJPE", "p90", "scaled", "PA", "PA p90", "frame p90", "k", "flips %", "lean",
           "accel", "px %", "s")  # fmt: skip
 
@@ -173,13 +172,14 @@ def judge(solution: Solution, seen: Seen) -> Iterator[float]:
 
 def scale(fitted: np.ndarray, truth: np.ndarray) -> float:
     """Size of the truth over that of the fit, as distances between joints say."""
-    return float(np.linalg.norm(truth[:, 1:] - truth[:, :1], axis=-1).mean() / np.linalg.norm(fitted[:, 1:] - fitted[:, :1], axis=-1).mean())
+    reach = [np.linalg.norm(joints[:, 1:] - joints[:, :1], axis=-1).mean() for joints in (truth, fitted)]
+    return float(reach[0] / reach[1])
 
 
 def flips(fitted: np.ndarray, truth: np.ndarray) -> float:
     """Share of limbs that point towards the camera instead of away from it, or the other way round."""
     wrong = []
-    for a, b in LIMBS.values():
+    for a, b in LIMBS:
         fit, true = fitted[:, b, 2] - fitted[:, a, 2], truth[:, b, 2] - truth[:, a, 2]
         wrong.append((fit * true < 0) & (np.abs(fit) > 0.06) & (np.abs(true) > 0.06))
     return float(np.mean(wrong))

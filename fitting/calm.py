@@ -17,8 +17,8 @@ LEAST_FRAMES = 1.5
 
 
 def calm(parameters: Parameters, linked: Bool[Tensor, " links"], fps: float) -> Parameters:
-    """Blocks of one problem averaged over time by a Gaussian, never across a cut; rotations by the chordal mean (Moakher,
-    2002), which the nearest rotation to the weighted sum is. What is shared by all frames stays."""
+    """Blocks of one problem averaged over time by a Gaussian, never across a cut; rotations by the chordal mean, which
+    is the rotation nearest to the weighted sum (Moakher, 2002). What is shared by all frames stays."""
     sd = max(SECONDS * fps, LEAST_FRAMES)
     frames = len(linked) + 1
     scene = torch.cat([linked.new_zeros(1).long(), torch.cumsum(~linked, 0)])

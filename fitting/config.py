@@ -38,7 +38,8 @@ class BodyConfig(Record):
     """Which body is fitted."""
 
     model: str = Field(
-        default="open_head", description="open_head, flame, open_body, smpl, smplh, smplx, smplx_or_open (...), or a model file"
+        default="open_head",
+        description="open_head, flame, open_body, smpl, smplh, smplx, smplx_or_open, or a model file",
     )
     folder: Path | None = Field(default=None, description="the shelf of model files; default: models/ of the project")
     gender: Literal["neutral", "male", "female"] = Field(
@@ -147,7 +148,7 @@ class StageConfig(Record):
     )
     centre: bool = Field(
         default=False,
-        description="of a clip, what is shared ends in the middle of what is believed, not at its peak: docs/solvers.md",
+        description="of a clip, what is shared ends in the middle of what is believed, not at its peak",
     )
     terms: dict[str, dict[str, Any] | None] = Field(default={}, description="changes to terms in this stage")
 

@@ -1,8 +1,8 @@
 """Curvature of joints that move through space: whole blocks that tie each frame to the next two.
 
-A second difference a0 x_t + a1 x_t+1 + a2 x_t+2 of joint places x with Jacobians J adds a_i a_j J_t+i' W J_t+j. What the
-person's shape, and the distance that the term divides by, have to do with it is left out: it costs iterations, not the
-answer.
+A second difference a0 x_t + a1 x_t+1 + a2 x_t+2 of joint places x with Jacobians J adds a_i a_j J_t+i' W J_t+j. What
+the person's shape, and the distance that the term divides by, have to do with it is left out: it costs iterations, not
+the answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Motion:
     def own(self, window: slice) -> Float[Tensor, "problems some n n"]:
         J = self.jacobian(window)
         stencil = JointAcceleration.stencil
-        total = sum(a * a * self.shifted(window, -i) for i, a in enumerate(stencil))
+        total = torch.stack([a * a * self.shifted(window, -i) for i, a in enumerate(stencil)]).sum(dim=0)
         return self.product(J, total, J)
 
     def ties(self, window: slice) -> tuple[Tensor, Tensor]:
@@ -44,7 +44,7 @@ class Motion:
         return self.product(J[:, :count], near, J[:, 1:-1]), self.product(J[:, :count], far, J[:, 2:])
 
     def shifted(self, window: slice, by: int) -> Float[Tensor, "problems some joints"]:
-        """Of every frame in the window the weights of the triple that begins `by` frames from it, 0 where there is none."""
+        """Of every frame in the window the weights of the triple that begins `by` frames from it, 0 where none is."""
         padded = torch.nn.functional.pad(self.weights, (0, 0, 2, 2))
         return padded[:, window.start + 2 + by : window.stop + 2 + by]
 
@@ -67,5 +67,6 @@ class Motion:
             if block.kind == "rotation" and block.name in problem.local:
                 place = problem.local[block.name]
                 turns = left_jacobian(self.x[:, frames][..., place].unflatten(-1, (-1, 3)) * block.unit).to(J)
-                J[..., place] = torch.einsum("pfnja,pfjab->pfnjb", J[..., place].unflatten(-1, (-1, 3)), turns).flatten(3)
+                by_joint = J[..., place].unflatten(-1, (-1, 3))
+                J[..., place] = torch.einsum("pfnja,pfjab->pfnjb", by_joint, turns).flatten(3)
         return J * unit_vector(problem, problem.local).to(J)

@@ -56,6 +56,11 @@ def random_arrays(seed: int = 0, vertices: int = 60, identity: int = 4, expressi
 
 
 @pytest.fixture(scope="session")
+def open_body() -> SkinnedBody:
+    return bodies.load("open_body", betas=10, expressions=10)
+
+
+@pytest.fixture(scope="session")
 def random_body() -> SkinnedBody:
     """With mediapipe478 on 20 of its points and ibug68 with a contour of seven rows."""
     rng = np.random.default_rng(1)

@@ -200,7 +200,8 @@ def test_upright_sees_a_bent_spine_from_the_chest_up(figure):
     for name in ("spine1", "spine2", "spine3"):
         joint = figure.joint_names.index(name) - 1
         pose[:, :, joint] = roma.rotvec_to_rotmat(torch.tensor([0.2, 0.0, 0.0]).double())
-    bent = problem.base.replace({"body_pose": pose, "global_orient": torch.eye(3).double().expand(PROBLEMS, 1, 1, 3, 3)})
+    straight = torch.eye(3).double().expand(PROBLEMS, 1, 1, 3, 3)
+    bent = problem.base.replace({"body_pose": pose, "global_orient": straight})
     pelvis, chest = upright.residuals(problem.scene(bent)).values[0, 0]
     assert float(pelvis.norm()) == 0.0
     assert float(chest.norm()) == pytest.approx(2 * np.sin(0.3), abs=1e-7)

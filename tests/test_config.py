@@ -173,10 +173,10 @@ def test_a_value_that_is_not_yaml_is_refused(tmp_path):
     assert "camera.focal" in refused(tmp_path, overrides=[("camera.focal", "[1")])
 
 
-def test_words_for_blocks_and_their_names(open_head):
+def test_words_for_blocks_and_their_names(open_head, open_body):
     stage = StageConfig(name="a", free=("rotation", "eyes", "shape", "expression"))
     assert stage.blocks() == ("global_orient", "leye_pose", "reye_pose", "betas", "expression")
-    known = {block.name for block in open_head.blocks} | {"keypoint_offsets"}
+    known = {block.name for body in (open_head, open_body) for block in body.blocks} | {"keypoint_offsets"}
     assert {name for names in ALIASES.values() for name in names} <= known
 
 

@@ -112,7 +112,7 @@ FAULTS = {
     "no f": lambda a: a.pop("f"),
     "no posedirs, weights": lambda a: (a.pop("posedirs"), a.pop("weights")),
     "shapedirs is": lambda a: a.update(shapedirs=a["shapedirs"][..., :150]),
-    "shapedirs is": lambda a: a.update(shapedirs=a["shapedirs"][:-1]),
+    "shapedirs is ": lambda a: a.update(shapedirs=a["shapedirs"][:-1]),
     "posedirs is": lambda a: a.update(posedirs=a["posedirs"][..., :9]),
     "weights is": lambda a: a.update(weights=a["weights"][:, :4]),
     "do not sum to 1": lambda a: a.update(weights=a["weights"] * 2),

@@ -33,7 +33,8 @@ def moving_problem(body, term, free=("global_orient", "transl", "body_pose")):
     keypoints = rng.uniform(100, 400, (FRAMES, len(BODY25), 2))
     observations = Observations(
         person="000", layout=BODY25, keypoints=keypoints, confidence=np.ones(keypoints.shape[:2]),
-        names=tuple(f"{k}" for k in range(FRAMES)), image_sizes=np.tile((640, 480), (FRAMES, 1)), is_clip=True, fps=30.0,
+        names=tuple(f"{k}" for k in range(FRAMES)), image_sizes=np.tile((640, 480), (FRAMES, 1)), is_clip=True,
+        fps=30.0,
     )  # fmt: skip
     case = bind(body, observations, np.tile(intrinsics(700.0, (640, 480)), (FRAMES, 1, 1)), LIKE)
     torch.manual_seed(2)
@@ -76,8 +77,11 @@ def test_the_matrix_is_that_of_automatic_differentiation(body, kernel):
     scene = problem.scene(problem.retract(x))
     residuals = term.residuals(scene)
     weights = item_weights(term, residuals)[0, ..., None].expand(residuals.values.shape[1:]).flatten()
-    J = torch.autograd.functional.jacobian(lambda y: term.residuals(problem.scene(problem.retract(y[None]))).values, x[0])
-    J = J.flatten(0, -2)
+
+    def values(y):
+        return term.residuals(problem.scene(problem.retract(y[None]))).values
+
+    J = torch.autograd.functional.jacobian(values, x[0]).flatten(0, -2)
     slow = J.T @ (J * weights[:, None])
     fast = to_dense(LeastSquares(problem).curvature(x, torch.arange(1)))[0]
     assert torch.allclose(fast, slow, atol=1e-9 * float(slow.abs().max()))
@@ -120,7 +124,8 @@ def test_whole_blocks_between_frames_are_solved_exactly(window):
     border = 0.1 * torch.randn(problems, frames, n, m, dtype=torch.float64)
     arrow = Arrow(
         frames=frames, width=n, shared=m, window=window,
-        next=-0.1 * torch.rand(problems, frames - 1, n).double(), second=0.05 * torch.rand(problems, frames - 2, n).double(),
+        next=-0.1 * torch.rand(problems, frames - 1, n).double(),
+        second=0.05 * torch.rand(problems, frames - 2, n).double(),
         corner=5 * torch.eye(m).double().expand(problems, m, m),
         blocks=lambda s: Blocks(own[:, s].clone(), border[:, s].clone(), torch.zeros(problems, m, m).double()),
         ties=lambda s: (near[:, s], far[:, s]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -21,7 +20,7 @@ class JointAcceleration(Term):
     structure: ClassVar[Structure] = "motion"
     stencil: ClassVar[tuple[float, ...]] = (1.0, -2.0, 1.0)
     sigma: float = 7.0
-    joints: int = Field(default=22, ge=1, description="the first so many of the skeleton: SMPL-X's body without fingers")
+    joints: int = Field(default=22, ge=1, description="the first so many: SMPL-X's body without fingers")
 
     def residuals(self, scene: Scene) -> Residuals | None:
         frames = scene.evidence.seen.shape[1]

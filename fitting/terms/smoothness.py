@@ -73,6 +73,9 @@ class Acceleration(Smoothness):
     """
 
     stencil: ClassVar[tuple[float, ...]] = (1.0, -2.0, 1.0)
+    fps: float | None = Field(
+        default=None, gt=0, description="frames per second that `blocks` are meant for; null: whatever the clip has"
+    )
     strength: Literal["auto"] | float = Field(
         default="auto", description="divides the sigmas; auto: from how much the clip's own landmarks tremble"
     )
@@ -92,7 +95,10 @@ class Acceleration(Smoothness):
             known = noise[torch.isfinite(noise)]
             ratio = float(known.median()) / CALM_NOISE if len(known) else 1.0
             strength = min(max(ratio**0.5, LEAST), GREATEST)
-        return self.model_copy(update={"strength": 1.0, "sigma": self.sigma / float(strength)})
+        sigma = self.sigma / float(strength)
+        if self.fps is not None:  # what a frame is shorter by counts twice
+            sigma *= (self.fps / evidence.fps) ** 2
+        return self.model_copy(update={"strength": 1.0, "fps": None, "sigma": sigma})
 
     def differences(self, scene: Scene, value: Tensor) -> Tensor:
         step = first_difference(value)
