@@ -3,6 +3,8 @@ neighbouring frames; and the sums that all parts of the matrix are collected in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -171,13 +173,21 @@ def add_dense(frames: Frames, term: Term, scene: Scene, weights: Tensor) -> None
     if not names:
         return
     by_coordinate = term.jacobian(scene) or {name: forward_jacobian(term, scene, name) for name in names}
-    columns = []
-    places: list[int] = []
-    for name in names:
-        columns.append(by_step(scene, name, by_coordinate[name]))
-        place = frames.local[codes[name]]
-        places.extend(range(place.start, place.stop))
-    J = torch.cat(columns, dim=-1)
+    add_columns(frames, {codes[name]: by_step(scene, name, by_coordinate[name]) for name in names}, weights)
+
+
+def add_surface(frames: Frames, term: Term, scene: Scene, weights: Tensor) -> None:
+    """Residuals on the skin, by the rotations that move it; what coefficients do to them is left out of the matrix."""
+    found = scene.body.chain(scene.parameters, term.step_rows(scene))
+    moved = {name: rows for name, rows in found.items() if name in frames.local}
+    if moved:
+        add_columns(frames, moved, weights)
+
+
+def add_columns(frames: Frames, columns: Mapping[str, Tensor], weights: Tensor) -> None:
+    """Of residuals whose derivatives by a few blocks are given (problems, frames, rows, steps)."""
+    places = [k for name in columns for k in range(frames.local[name].start, frames.local[name].stop)]
+    J = torch.cat(list(columns.values()), dim=-1)
     dims = J.shape[2] // weights.shape[2]
     gram = J.mT @ (J * weights.repeat_interleave(dims, dim=-1)[..., None])
     index = torch.tensor(places, device=gram.device)

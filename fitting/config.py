@@ -141,6 +141,9 @@ class StageConfig(Record):
     iterations: int = Field(default=100, ge=1, description="at most so many")
     tolerance: float = Field(default=1e-5, gt=0, description="relative decrease that no longer counts as progress")
     step: float = Field(default=0.1, gt=0, description="Adam's first step, in natural steps")
+    bends: bool = Field(
+        default=False, description="of photos, `lm` counts on the bend of points' paths as joints turn: docs/solvers.md"
+    )
     keyframes: int | None = Field(
         default=None,
         ge=1,

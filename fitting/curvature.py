@@ -7,14 +7,14 @@ between frames treat rotations as vectors) can cost an iteration but never the a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, unit_vector
+from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, add_surface, unit_vector
 from fitting.motion import Motion
 from fitting.pixels import add_rows, differentiate_pixels
 from fitting.problem import WINDOW, Problem, width
@@ -96,8 +96,9 @@ def clip_motion(problem: Problem, x: Float[Tensor, "problems frames n"]) -> Moti
     return Motion(problem, x, weights)
 
 
-def frame_curvature(problem: Problem) -> Frames:
-    """J' W J of all other terms, W from sigma, confidence and the kernel's slope (iteratively reweighted)."""
+def frame_curvature(problem: Problem, add: Callable[[Problem, Blocks], None] | None = None) -> Frames:
+    """J' W J of all other terms, W from sigma, confidence and the kernel's slope (iteratively reweighted); `add` adds
+    the share of pixels, if not `add_pixels`."""
     frames = Frames(problem)
     scene = problem.scene(problem.base)
     for term in problem.terms.values():
@@ -107,13 +108,15 @@ def frame_curvature(problem: Problem) -> Frames:
         weights = item_weights(term, residuals)
         if term.structure == "dense":
             add_dense(frames, term, scene, weights)
+        elif term.structure == "surface":
+            add_surface(frames, term, scene, weights)
         elif term.structure == "stencil":
             add_stencil(frames, term, scene, weights)
         else:
             add_elementwise(frames, term, scene, weights)
     seen = problem.only({name: term for name, term in problem.terms.items() if term.structure == "pixels"})
     for part, share in pieces(seen, frames.parts):
-        add_pixels(part, share)
+        (add or add_pixels)(part, share)
     return frames
 
 

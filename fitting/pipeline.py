@@ -165,7 +165,7 @@ def observe_one(config: FitConfig, body: Body, watcher: Watcher) -> list[Observa
         found = detect(found, options, config.input)
     if config.detector.points == "mediapipe105":
         found = [only_105(person) for person in found]
-    if any(not person.size_known for person in found):
+    if any(person.valid.any() and not person.size_known for person in found):
         width, height = found[0].image_sizes[0]
         watcher.note(f"the size of the pictures is not known: {width} x {height} taken; say it by --read.image_size")
     return most_seen(found, config.detector.max_persons)

@@ -79,6 +79,25 @@ class Problem:
             self, evidence=evidence, K=self.K[:, frames], start=self.start.at(frames), base=self.base.at(frames)
         )
 
+    def watching(self) -> Problem:
+        """The same problems with no other keypoints than those that count in some term. Of a contour all or none; and
+        all where every keypoint has an offset."""
+        kept = torch.zeros_like(self.evidence.points, dtype=torch.bool)
+        for term in self.terms.values():
+            if term.structure == "pixels":
+                kept |= term.looks_at(self.evidence)
+        contour = self.body.sliding
+        kept[contour] = kept[contour].any()
+        if kept.all() or not kept.any() or "keypoint_offsets" in self.base:
+            return self
+        evidence = replace(
+            self.evidence,
+            points=self.evidence.points[kept],
+            keypoints=self.evidence.keypoints[:, :, kept],
+            confidence=self.evidence.confidence[:, :, kept],
+        )
+        return replace(self, body=self.body.only(kept), evidence=evidence)
+
     def of(self, rows: Tensor) -> Problem:
         """`select`, without a copy where all problems are asked for."""
         return self if len(rows) == self.count else self.select(rows)

@@ -14,6 +14,7 @@ from fitting.ambiguity import ambiguities
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, as_evidence
+from fitting.newton import Newton
 from fitting.problem import Problem, pick
 from fitting.solvers import SOLVERS, Minimum, SolverOptions
 from fitting.stagnation import name_stagnation
@@ -118,8 +119,9 @@ def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum]:
     """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over."""
     options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
     chosen = keyframes(problem, stage.keyframes)
-    part = problem if chosen is None else problem.at(chosen)
-    minimum = SOLVERS[stage.solver](LeastSquares(part), part.zero(), options)
+    part = (problem if chosen is None else problem.at(chosen)).watching()
+    objective = Newton(part) if stage.bends else LeastSquares(part)
+    minimum = SOLVERS[stage.solver](objective, part.zero(), options)
     moved = part.retract(minimum.x)
     if stage.centre and part.frames > 1 and part.shared:
         moved = moved.replace(centre(replace(part, base=moved)))

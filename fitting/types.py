@@ -278,6 +278,23 @@ class PosePrior:
     offsets: Float[Tensor, " components"]  # -log weight + 1/2 log det covariance, less the least of all components
 
 
+@dataclass(frozen=True)
+class Surface:
+    """A body's skin as contact sees it: what belongs to which part, and where it is at rest. A part is a joint."""
+
+    faces: Int[Tensor, "faces 3"]
+    face_parts: Int[Tensor, " faces"]
+    vertex_parts: Int[Tensor, " vertices"]
+    touched: Bool[Tensor, "vertices parts"]  # the parts of a vertex's faces
+    hanging: Float[Tensor, "vertices joints"]  # how much of a vertex turns with a joint and all below it
+    parents: tuple[int, ...]
+    turned_by: Mapping[str, slice]  # the joints of every rotation block
+    part_names: tuple[str, ...]
+    apart: Int[Tensor, "parts parts"]  # bones between two joints
+    rest: Float[Tensor, "vertices 3"]  # metres, the mean body
+    areas: Float[Tensor, " vertices"]  # square metres that each stands for, at rest
+
+
 @runtime_checkable
 class Posed(Protocol):
     """A body in one pose per frame, in the world frame, metres."""
@@ -368,6 +385,12 @@ class Body(Protocol):
 
     @property
     def bones(self) -> Body: ...  # the same body with its joints as points
+
+    @property
+    def mesh(self) -> Body: ...  # the body with all its vertices, however it was restricted
+
+    @property
+    def surface(self) -> Surface: ...  # of the whole body
 
     def moving(self, name: str) -> str:
         """The block that moves where this one is meant: the vector that a decoded one is decoded from."""

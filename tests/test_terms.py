@@ -15,8 +15,8 @@ EXAMPLES = {"anchor": {"blocks": BLOCKS}, "velocity": {"blocks": BLOCKS}, "accel
 # Those that look at whole bodies: tests/test_body_terms.py.
 BODY_TERMS = ("upright", "pose", "pose_gmm", "pose_rest", "pose_latent", "bend", "angle_limits", "hands")
 BODY_TERMS += ("hand_components",)
-# And at their motion: tests/test_motion.py.
-TERMS = [name for name in Terms.model_fields if name not in (*BODY_TERMS, "joint_acceleration")]
+# And at their motion, and at their skin: tests/test_motion.py, tests/test_interpenetration.py.
+TERMS = [name for name in Terms.model_fields if name not in (*BODY_TERMS, "joint_acceleration", "interpenetration")]
 
 
 def make_problem(body, term, kernel="squared", free=None, frames=FRAMES):

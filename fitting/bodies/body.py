@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from fitting.bodies.contour import final_points, slide_contour
-from fitting.bodies.derivatives import differentiate
+from fitting.bodies.derivatives import bend, differentiate
 from fitting.bodies.hands import Hands
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.levers import Levers, Pairs, make_levers, make_pairs
@@ -28,8 +28,10 @@ from fitting.bodies.skinning import (
     rest_positions,
     restricted_skin,
     skin_entries,
+    some_points,
 )
-from fitting.types import Block, Contour, Embedding, Layout, Parameters, PosePrior
+from fitting.bodies.surface import make_surface
+from fitting.types import Block, Contour, Embedding, Layout, Parameters, PosePrior, Surface
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class SkinnedBody:
     keypoints: KeypointTable | None = None  # by name, for layouts that are not in `embeddings`
     hands: Hands | None = None  # what hand poses are counted from; None: no fingers
     contour: Contour | None = None  # of a restricted body: its candidates stand after the static points
+    whole: SkinnedBody | None = None  # of a restricted body: what it was restricted from
 
     @property
     def colours(self) -> np.ndarray | None:
@@ -153,10 +156,55 @@ class SkinnedBody:
         from the left, R <- exp(d) R. A name that is not the body's is left out."""
         return differentiate(self, parameters, posed, functional, names)
 
+    def turns(self, name: str) -> bool:
+        """Whether a block that moves turns joints."""
+        return name in self.rotation_blocks
+
+    def bend(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        forces: Float[Tensor, "problems frames points 3"],
+        names: Collection[str],
+    ) -> Float[Tensor, "problems frames steps steps"]:
+        """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end: see bends.py."""
+        return bend(self, parameters, posed, forces, names)
+
     def restrict(self, embedding: Embedding) -> SkinnedBody:
         """The same body with nothing but an embedding's points: static ones, then the contour's, in its order."""
         skin = restricted_skin(self.skin, self.skeleton, self.skinning, places_of(embedding))
-        return replace(self, skin=skin, contour=embedding.contour)
+        return replace(self, skin=skin, contour=embedding.contour, whole=self.mesh)
+
+    @property
+    def mesh(self) -> SkinnedBody:
+        """The body with all its vertices."""
+        return self if self.whole is None else self.whole
+
+    @property
+    def surface(self) -> Surface:
+        return self.mesh.own_surface
+
+    @cached_property
+    def own_surface(self) -> Surface:
+        faces = torch.as_tensor(self.faces, dtype=torch.long, device=self.skin.template.device)
+        turned_by = self.spans(self.rotation_blocks)
+        parents, names = self.skeleton.parents, self.joint_names
+        return make_surface(faces, self.skinning, parents, names, turned_by, self.skin.template)
+
+    @property
+    def sliding(self) -> slice:
+        """Where the contour's points stand among a restricted body's: at their end."""
+        return slice(-self.contour.vertices.shape[1], None) if self.contour is not None else slice(0, 0)
+
+    def only(self, kept: Bool[Tensor, " points"]) -> SkinnedBody:
+        """A restricted body with some of its points. A contour stays whole or goes: none of it or all are kept."""
+        if self.contour is None:
+            return replace(self, skin=some_points(self.skin, kept))
+        rows, count = self.contour.vertices.shape[:2]
+        static, sliding = kept[:-count], kept[self.sliding]
+        assert bool(sliding.all()) or not bool(sliding.any()), "a part of a contour"
+        skin = some_points(self.skin, torch.cat([static, sliding.repeat(rows)]))
+        return replace(self, skin=skin, contour=self.contour if bool(sliding.any()) else None)
 
     @cached_property
     def bones(self) -> SkinnedBody:

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.bodies.body import PosedBody, SkinnedBody, moved
@@ -95,12 +96,40 @@ class DecodedBody:
         rows = self.inner.differentiate(self.full(parameters), posed, functional, wanted)
         return dict(self.chain(parameters, rows))
 
+    def turns(self, name: str) -> bool:
+        return self.inner.turns(name) or any(decoder.block.name == name for decoder in self.decoders)
+
+    def bend(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        forces: Float[Tensor, "problems frames points 3"],
+        names: Collection[str],
+    ) -> Float[Tensor, "problems frames steps steps"]:
+        """As the inner body's; of what is decoded, by its vector, whose own curve is left out."""
+        behind = {decoder.block.name: decoder.target for decoder in self.decoders}
+        found = self.inner.bend(self.full(parameters), posed, forces, [behind.get(name, name) for name in names])
+        sizes = {block.name: block.tangent_size for block in self.inner.blocks}
+        for _ in range(2):  # columns, then rows
+            parts = found.split([sizes[behind.get(name, name)] for name in names], dim=-1)
+            by_step = {behind.get(name, name): part for name, part in zip(names, parts, strict=True)}
+            moving = self.chain(parameters, by_step)
+            found = torch.cat([moving[name] for name in names], dim=-1).mT
+        return found
+
     @property
     def bones(self) -> DecodedBody:
         return replace(self, inner=self.inner.bones)
 
+    @property
+    def mesh(self) -> DecodedBody:
+        return replace(self, inner=self.inner.mesh)
+
     def restrict(self, embedding: Embedding) -> DecodedBody:
         return replace(self, inner=self.inner.restrict(embedding))
+
+    def only(self, kept: Bool[Tensor, " points"]) -> DecodedBody:
+        return replace(self, inner=self.inner.only(kept))
 
     def to(self, like: Tensor) -> DecodedBody:
         return DecodedBody(self.inner.to(like), tuple(moved(decoder, like) for decoder in self.decoders))

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fitting.bodies.bends import turn_bends
 from fitting.bodies.contour import contour_pick
 from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, turn_rows, turned_rows
 from fitting.types import Parameters
@@ -28,9 +29,7 @@ def differentiate(
     shape = posed.rotations.shape[:2]
     size, transl = body.size_of(parameters), parameters["transl"][:, :, None]
     rows = (functional * size[..., None]).flatten(0, 1)
-    pick = None
-    if body.contour is not None:
-        pick = contour_pick(body.contour, posed.rotations[:, :, body.head_joint]).flatten(0, 1)
+    pick = pick_of(body, posed)
     pose = pose_of(body, parameters, posed, pick)
     found, through_correctives = by_turns(body, rows, pose, names), by_coefficients(body, rows, pose, pick, names)
     for name, value in through_correctives.items():
@@ -41,6 +40,28 @@ def differentiate(
     if "scale" in names:
         found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
     return found
+
+
+def bend(
+    body: SkinnedBody,
+    parameters: Parameters,
+    posed: PosedBody,
+    forces: Float[Tensor, "problems frames points 3"],
+    names: Collection[str],
+) -> Float[Tensor, "problems frames steps steps"]:
+    """See `SkinnedBody.bend`."""
+    spans = body.spans(body.rotation_blocks)
+    joints = [joint for name in names for joint in range(spans[name].start, spans[name].stop)]
+    pose = pose_of(body, parameters, posed, pick_of(body, posed))
+    found = turn_bends(body, pose, (forces * body.size_of(parameters)).flatten(0, 1), joints)
+    return found.unflatten(0, posed.rotations.shape[:2])
+
+
+def pick_of(body: SkinnedBody, posed: PosedBody) -> Float[Tensor, "batch table"] | None:
+    """How much of each row of its table a contour takes."""
+    if body.contour is None:
+        return None
+    return contour_pick(body.contour, posed.rotations[:, :, body.head_joint]).flatten(0, 1)
 
 
 def pose_of(body: SkinnedBody, parameters: Parameters, posed: PosedBody, pick: Tensor | None) -> Pose:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 FEW_ENTRIES = 500
@@ -85,6 +85,27 @@ def restricted_skin(
         entry_weight=mass[point, joint],
         joint_counts=tuple(torch.bincount(joint, minlength=skinning.shape[1]).tolist()),
         points=len(mass),
+    )
+
+
+def some_points(skin: Skin, kept: Bool[Tensor, " points"]) -> Skin:
+    """A restricted skin, which has a rest position for every entry, with some of its points only."""
+    entries = torch.nonzero(kept[skin.entry_point])[:, 0]
+    number = kept.cumsum(dim=0) - 1
+    carrier = joint_of_entries(skin)[entries]
+
+    def of_entries(rows: Tensor) -> Tensor:  # (C, E * 3)
+        return rows.unflatten(1, (-1, 3))[:, entries].flatten(1)
+
+    return Skin(
+        template=skin.template[entries],
+        directions=of_entries(skin.directions),
+        pose_directions=None if skin.pose_directions is None else of_entries(skin.pose_directions),
+        entry_rest=torch.arange(len(entries)).to(entries),
+        entry_point=number[skin.entry_point[entries]],
+        entry_weight=skin.entry_weight[entries],
+        joint_counts=tuple(torch.bincount(carrier, minlength=len(skin.joint_counts)).tolist()),
+        points=int(kept.sum()),
     )
 
 

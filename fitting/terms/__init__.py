@@ -8,6 +8,7 @@ from fitting.terms.anchor import Anchor
 from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, robust, robust_slope
 from fitting.terms.body_limits import AngleLimits, Bend
 from fitting.terms.body_pose import HandComponents, Hands, PoseGmm, PoseLatent, PoseLearned, PoseRest, Upright
+from fitting.terms.interpenetration import Interpenetration
 from fitting.terms.keypoints import Keypoints, Openings
 from fitting.terms.motion import JointAcceleration
 from fitting.terms.priors import (
@@ -69,6 +70,7 @@ class Terms(BaseModel):
     angle_limits: AngleLimits | None = None
     hands: Hands | None = None
     hand_components: HandComponents | None = None
+    interpenetration: Interpenetration | None = None
     anchor: Anchor | None = None
     velocity: Velocity | None = None
     acceleration: Acceleration | None = None

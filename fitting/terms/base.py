@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import roma
 import torch
@@ -105,6 +105,11 @@ class Scene:
         return self.picture[1]
 
     @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What a term has searched for and will ask for again."""
+        return {}
+
+    @cached_property
     def coordinates(self) -> Mapping[str, Tensor]:
         """The parameters as numbers; `substitute` stands in where a term is to be differentiated by them."""
         return self.substitute if self.substitute is not None else Coordinates(self.parameters)
@@ -121,7 +126,7 @@ class Residuals(NamedTuple):
     confidence: Float[Tensor, "#problems #frames #items"] | None = None
 
 
-Structure = Literal["pixels", "elementwise", "dense", "stencil", "motion"]
+Structure = Literal["pixels", "elementwise", "dense", "stencil", "motion", "surface"]
 
 
 class Term(BaseModel):
@@ -133,6 +138,7 @@ class Term(BaseModel):
         elementwise  residual k depends on coordinate k of the blocks in `reads`, end to end, and on nothing else
         dense        residuals depend on the coordinates of the few blocks in `reads`, in the same frame
         motion       residuals are second differences over time of joints' places (`JointAcceleration`)
+        surface      residuals depend on places on the whole skin: `step_rows`
         stencil      residual k is `stencil` over time on coordinate k of the blocks in `blocks`, over their sigma
     """
 
@@ -170,10 +176,18 @@ class Term(BaseModel):
         """Of a term whose structure is 'pixels'."""
         raise NotImplementedError
 
+    def looks_at(self, evidence: Evidence) -> Bool[Tensor, " points"]:
+        """Of a term whose structure is 'pixels': the points that count. The others need not be computed."""
+        return torch.ones(len(evidence.points), dtype=torch.bool, device=evidence.points.device)
+
     def jacobian(self, scene: Scene) -> dict[str, Float[Tensor, "problems frames rows coordinates"]] | None:
         """Of a 'dense' term: d residuals / d coordinates of every block in `reads`, items and dims end to end. None:
         it is differentiated one coordinate after another, which is slow for more than a few."""
         return None
+
+    def step_rows(self, scene: Scene) -> dict[str, Float[Tensor, "problems frames rows steps"]]:
+        """Of a 'surface' term: d residuals / d step of every rotation block, stepped from the left, in one frame."""
+        raise NotImplementedError
 
     def moving(self, scene: Scene) -> dict[str, float]:
         """Of a term whose structure is 'stencil': its blocks and their sigmas, in the order of its residuals."""

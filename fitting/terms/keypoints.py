@@ -6,12 +6,12 @@ import difflib
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from fitting.layouts import LAYOUTS
-from fitting.terms.base import PixelRows, Residuals, Scene, Structure, Term
+from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Structure, Term
 
 
 class Keypoints(Term):
@@ -43,7 +43,7 @@ class Keypoints(Term):
     def residuals(self, scene: Scene) -> Residuals:
         evidence = scene.evidence
         values = (scene.pixels - evidence.keypoints) / self.unit_px(scene)[..., None, None]
-        confidence = evidence.confidence * self.point_factors(scene)
+        confidence = evidence.confidence * self.point_factors(evidence)
         # An unseen keypoint may hold anything, NaN included, and 0 * NaN is NaN.
         values = values.where((confidence > 0)[..., None], torch.zeros_like(values))
         if self.by_axis:
@@ -60,14 +60,17 @@ class Keypoints(Term):
         assert scene.evidence.picture_px is not None
         return scene.evidence.picture_px
 
-    def point_factors(self, scene: Scene) -> torch.Tensor:
+    def looks_at(self, evidence: Evidence) -> Bool[Tensor, " points"]:
+        return (self.point_factors(evidence) > 0) & (evidence.confidence > 0).flatten(0, 1).any(dim=0)
+
+    def point_factors(self, evidence: Evidence) -> Float[Tensor, " points"]:
         """One factor per keypoint, from its group."""
-        place = scene.evidence.position()
-        factors = torch.ones(len(place)).to(scene.pixels)
+        place = evidence.position()
+        factors = torch.ones(len(place)).to(evidence.keypoints)
         for group, factor in self.groups.items():
-            inside = [place[i] for i in scene.evidence.layout.groups.get(group, ()) if i in place]
+            inside = [place[i] for i in evidence.layout.groups.get(group, ()) if i in place]
             factors[inside] = factor
-        names = scene.evidence.layout.point_names
+        names = evidence.layout.point_names
         for name, factor in self.points.items():
             factors[[place[i] for i, known in enumerate(names) if known == name and i in place]] = factor
         return factors
