@@ -40,10 +40,12 @@ HEADER = ("fit", "lids", "less", "face, still", "less", "added", "less", "openin
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=250)
-    frames = parser.parse_args(arguments).frames
+    parser.add_argument("--noise", type=float, default=1.0, help="pixels")
+    options = parser.parse_args(arguments)
+    frames = options.frames
     recipe = FitConfig.load(RECIPE, [("error_bars", "false")])
     body = bodies.load(**recipe.body.model_dump())
-    observations = samples.talking_head(body, samples.TalkingHead(frames=frames))
+    observations = samples.talking_head(body, samples.TalkingHead(frames=frames, noise_px=options.noise))
     assert observations.truth is not None
     blink = np.asarray(observations.truth.values["expression"])[:, body.expression_names.index("eyeBlinkLeft")]
     blinks = Blinks.of(blink)
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         error = float(solution.error_px.mean())
         points = points_in_head(body, observations, solution.parameters.rows())
         measured.append(judge.measure(name, points, error))
-    print(f"{samples.NAME}, {frames} frames, {len(blinks.spans)} blinks, 1 px noise; mm, `less` than unsmoothed")
+    print(f"{samples.NAME}, {frames} frames, {len(blinks.spans)} blinks, {options.noise:g} px noise; mm, `less` than unsmoothed")
     print(format_table(HEADER, [m.row(measured[1]) for m in measured]))
 
 

@@ -40,11 +40,17 @@ from fitting.types import Observations, Parameters, Solution
 
 RECIPE = Path(__file__).resolve().parents[1] / "cfg_files" / "fit_smplx.yaml"
 SIZE, FOCAL, DISTANCE = (1280, 1280), 1500.0, 3.0
+EXACT = "0.002"  # sigma of the keypoints: they are exact here, and beliefs about pose must not move them
 SPREAD = 0.15  # radians, of every joint named below
 DEEP, DEEPEST = 0.015, 0.05  # metres: of poses that count as penetrating, and from which there is a way out
 CELL = 0.002
 # Radians about the joints' own axes in the T-pose (y up, x to the subject's left), one pose of each kind.
-SITTING = {"left_hip": (-1.4, 0.0, 0.0), "right_hip": (-1.4, 0.0, 0.0), "left_knee": (1.5, 0, 0), "right_knee": (1.5, 0, 0)}
+SITTING = {
+    "left_hip": (-1.4, 0.0, 0.0),
+    "right_hip": (-1.4, 0.0, 0.0),
+    "left_knee": (1.5, 0, 0),
+    "right_knee": (1.5, 0, 0),
+}
 KINDS = {
     "hand in thigh": {
         **SITTING,
@@ -164,7 +170,9 @@ def solved(body: SkinnedBody, truth: Parameters, config: FitConfig) -> Solution:
     embedding = body.embedding_of(OPENPOSE137)
     assert embedding is not None
     K = intrinsics(FOCAL, SIZE)[None]
-    pixels = camera_to_pixels(world_to_camera(body.restrict(embedding).pose(truth).points[0]), torch.as_tensor(K).float())
+    pixels = camera_to_pixels(
+        world_to_camera(body.restrict(embedding).pose(truth).points[0]), torch.as_tensor(K).float()
+    )
     keypoints, confidence = np.zeros((1, len(OPENPOSE137), 2)), np.zeros((1, len(OPENPOSE137)))
     points = embedded_points(embedding)
     keypoints[:, points] = pixels.numpy()
@@ -176,10 +184,13 @@ def solved(body: SkinnedBody, truth: Parameters, config: FitConfig) -> Solution:
 
 def recipes(solver: str, sigma: float) -> dict[str, FitConfig]:
     """The last stage of fit_smplx.yaml, without the term and with it."""
-    whole = FitConfig.load(RECIPE, [("error_bars", "false")])
+    whole = FitConfig.load(RECIPE, [("error_bars", "false"), ("terms.keypoints.sigma", EXACT)])
     last = whole.stages[-1].model_copy(update={"solver": solver})
     apart = last.model_copy(update={"name": "apart", "terms": {"interpenetration": {"sigma": sigma}}})
-    return {"without": whole.model_copy(update={"stages": [last]}), "with": whole.model_copy(update={"stages": [last, apart]})}
+    return {
+        "without": whole.model_copy(update={"stages": [last]}),
+        "with": whole.model_copy(update={"stages": [last, apart]}),
+    }
 
 
 def clean(body: SkinnedBody, mask: Mask, poses: Path | None, count: int) -> list[list[object]]:
@@ -231,7 +242,11 @@ def main(arguments: list[str] | None = None) -> None:
     body = bodies.load("open_body", betas=10, expressions=10)
     term = Interpenetration()
     mask = make_mask(body.surface, term.ignore, term.near)
-    print(format_table(("clean", "n", "found", "deepest mm", "ms pose", "ms search"), clean(body, mask, options.poses, 96)))
+    print(
+        format_table(
+            ("clean", "n", "found", "deepest mm", "ms pose", "ms search"), clean(body, mask, options.poses, 96)
+        )
+    )
     drawn = {kind: draw(body, mask, kind, np.random.default_rng([7, k])) for k, kind in enumerate(KINDS)}
     rows = []
     configs = recipes(options.solver, options.sigma)
@@ -246,15 +261,43 @@ def main(arguments: list[str] | None = None) -> None:
             if DEEP < a.depth < DEEPEST:
                 break
         b = fit(body, truth, configs["with"], mask, boxes)
-        rows.append([kind, 1e6 * before, 1e6 * a.overlap, 1e6 * b.overlap, 1e3 * a.depth, 1e3 * b.depth, a.px, b.px, a.seconds, b.seconds])
+        rows.append(
+            [
+                kind,
+                1e6 * before,
+                1e6 * a.overlap,
+                1e6 * b.overlap,
+                1e3 * a.depth,
+                1e3 * b.depth,
+                a.px,
+                b.px,
+                a.seconds,
+                b.seconds,
+            ]
+        )
         print(number, rows[-1][0], *(f"{v:.2f}" for v in rows[-1][1:]), flush=True)
         if options.save:
             options.save.mkdir(parents=True, exist_ok=True)
             np.savez(options.save / f"{number:03d}.npz", start=start.numpy(), without=a.points, after=b.points)
-    header = ("pose", "n", "overlap start", "without", "with", "less %", "depth without", "with", "px without", "with", "s without", "with")
+    header = (
+        "pose",
+        "n",
+        "overlap start",
+        "without",
+        "with",
+        "less %",
+        "depth without",
+        "with",
+        "px without",
+        "with",
+        "s without",
+        "with",
+    )
     table = []
     for kind in (*KINDS, "all"):
         some = np.array([row[1:] for row in rows if kind in (row[0], "all")])
+        if len(some) == 0:
+            continue
         mean = some.mean(axis=0)
         table.append([kind, len(some), *mean[:3], 100 * (1 - mean[2] / mean[1]), *mean[3:]])
     print(format_table(header, table))

@@ -14,11 +14,11 @@ SCHEDULE = (
     *("hand_joints_weights", "face_joints_weights"),
 )
 
-SELF_CONTACT = "there is no self-intersection term"
+SELF_CONTACT = "the self-intersection term measures depth, and has no cones"
 OWN_SOLVER = "solver and stop rules are Keyfit's own"
 WITHOUT_COUNTERPART = {
-    **dict.fromkeys(("interpenetration", "coll_loss_weights", "df_cone_height", "penalize_outside"), SELF_CONTACT),
-    **dict.fromkeys(("max_collisions", "point2plane", "part_segm_fn", "ign_part_pairs"), SELF_CONTACT),
+    **dict.fromkeys(("df_cone_height", "penalize_outside", "max_collisions", "point2plane"), SELF_CONTACT),
+    "part_segm_fn": "parts come from the skinning weights: terms.interpenetration.segmentation reads the file",
     **dict.fromkeys(("optim_type", "lr", "maxiters", "ftol", "gtol"), OWN_SOLVER),
     "side_view_thsh": "every frame is tried from several sides: search.facing",
     "depth_loss_weight": "the translation is free, and the start has the depth from all keypoints",
@@ -42,6 +42,7 @@ TAKEN = (
     *("data_folder", "output_folder", "model_folder", "model_type", "gender", "vposer_ckpt", "use_vposer"),
     *("prior_folder", "body_prior_type", "num_betas", "num_pca_comps", "use_pca", "flat_hand_mean", "focal_length"),
     *("rho", "joints_to_ign", "use_hands", "use_face", "use_face_contour", "max_persons", "use_cuda", "float_dtype"),
+    *("interpenetration", "coll_loss_weights", "ign_part_pairs"),
     *("visualize", "save_meshes", "body_pose_prior_weights", "config", *SCHEDULE, *FIXED),
 )
 

@@ -25,6 +25,7 @@ from fitting.layouts import OPENPOSE137
 from fitting.smplifyx_keys import MARKS, family, flag, notes, number, pose_prior, schedules
 
 BEND = 3.17  # times the body pose's weight
+CONTACT = 0.005  # metres of depth that SMPLify-X's weight of 1 is taken for
 
 
 class Translation(NamedTuple):
@@ -143,6 +144,9 @@ def stage(
     found = {**pose_terms(theirs, lists, k), **part_terms(lists, k, hands, face)}
     if with_hands:
         found["keypoints_hands"] = part_points(theirs, lists["hand_joints_weights"][k], ("face", "contour"))
+    contact = contact_term(theirs, k)
+    if contact is not None:
+        found["interpenetration"] = contact
     if with_face:
         unused = () if flag(theirs, "use_face_contour", False) else ("contour",)
         unused = ("left_hand", "right_hand", *unused)
@@ -151,10 +155,22 @@ def stage(
         "name": f"stage {k + 1}",
         "free": free,
         "iterations": 150 if last else 30,
-        "tolerance": 1e-4 if last else 1e-2,
+        "tolerance": 1e-5 if last else 1e-3,
         "bends": last or with_hands,  # of fingers, whose points are further off than the fingers are long
         "terms": found,
     }
+
+
+def contact_term(theirs: Mapping[str, Any], k: int) -> dict[str, Any] | None:
+    """Of a stage in which `coll_loss_weights` is above 0. Its weights count squares of cones' areas, not depths: a
+    weight w is taken as a sigma of 5 mm / sqrt(w)."""
+    weights = theirs.get("coll_loss_weights") or ()
+    if not flag(theirs, "interpenetration", False) or k >= len(weights) or float(weights[k]) <= 0:
+        return None
+    found: dict[str, Any] = {"sigma": CONTACT * float(weights[k]) ** -0.5}
+    if theirs.get("ign_part_pairs"):
+        found["ignore"] = [str(pair) for pair in theirs["ign_part_pairs"]]
+    return found
 
 
 def part_points(theirs: Mapping[str, Any], factor: float, unused: tuple[str, ...]) -> dict[str, Any]:

@@ -381,7 +381,24 @@ class Body(Protocol):
         """d (functional . point) / d step of the named blocks, in closed form."""
         ...
 
+    def turns(self, name: str) -> bool: ...  # whether a block that moves turns joints
+
+    def bend(
+        self,
+        parameters: Parameters,
+        posed: Any,
+        forces: Float[Tensor, "problems frames points 3"],
+        names: Collection[str],
+    ) -> Float[Tensor, "problems frames steps steps"]:
+        """d2 (sum of force . point) / d step d step of the named blocks that turn joints, end to end."""
+        ...
+
     def restrict(self, embedding: Embedding) -> Body: ...
+
+    @property
+    def sliding(self) -> slice: ...  # where the contour's points stand among a restricted body's
+
+    def only(self, kept: Bool[Tensor, " points"]) -> Body: ...  # a restricted body with some of its points
 
     @property
     def bones(self) -> Body: ...  # the same body with its joints as points

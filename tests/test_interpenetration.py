@@ -61,7 +61,10 @@ def test_boxes_that_overlap_are_all_found():
     assert found.tolist() == [list(pair) for pair in every]
     tree = pytest.importorskip("fitting.contact.tree", reason="needs warp")
     quick = tree.overlapping_boxes(
-        torch.as_tensor(lower).float(), torch.as_tensor(upper).float(), torch.as_tensor(parts), torch.as_tensor(looked_at)
+        torch.as_tensor(lower).float(),
+        torch.as_tensor(upper).float(),
+        torch.as_tensor(parts),
+        torch.as_tensor(looked_at),
     )
     assert quick.tolist() == [list(pair) for pair in every]
 
@@ -174,7 +177,9 @@ def make_problem(body, free=("body_pose", "global_orient", "betas"), frames=1):
     """One person whose hand is in a thigh, seen as BODY_25; float64, `frames` times the same."""
     truth = turned(body, SITTING)
     truth = truth.replace({"transl": torch.tensor([[[0.0, 0.0, -3.0]]])}).to(body.skin.template)
-    truth = Parameters({n: v if v.shape[1] == 1 and n == "betas" else v.expand(-1, frames, *v.shape[2:]) for n, v in truth.items()})
+    truth = Parameters(
+        {n: v if v.shape[1] == 1 and n == "betas" else v.expand(-1, frames, *v.shape[2:]) for n, v in truth.items()}
+    )
     K = np.tile(intrinsics(1000.0, (800, 800)), (frames, 1, 1))
     embedding = body.embedding_of(BODY25)
     points = body.restrict(embedding).pose(truth).points[0]
@@ -188,7 +193,9 @@ def make_problem(body, free=("body_pose", "global_orient", "betas"), frames=1):
     truth = truth.replace({"focal": torch.zeros(1, 1, 1).to(truth["transl"])})
     terms = {"keypoints": Terms.model_validate({"keypoints": {}}).keypoints, "interpenetration": TERM}
     blocks = tuple(block for block in body.blocks if block.name in free)
-    return Problem(case.restricted, case.yard_stick, as_evidence(case, truth), case.K[None], terms, truth, truth, blocks)
+    return Problem(
+        case.restricted, case.yard_stick, as_evidence(case, truth), case.K[None], terms, truth, truth, blocks
+    )
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +238,9 @@ def test_curvature_is_nearly_that_of_the_residuals(double_body):
 def test_every_solver_takes_the_hand_out(open_body, solver):
     problem = make_problem(open_body)
     minimum = SOLVERS[solver](LeastSquares(problem), problem.zero(), SolverOptions(25, 1e-6, 0.05))
-    before, after = (float(problem.costs(problem.retract(x))["interpenetration"].sum()) for x in (problem.zero(), minimum.x))
+    before, after = (
+        float(problem.costs(problem.retract(x))["interpenetration"].sum()) for x in (problem.zero(), minimum.x)
+    )
     assert after < 0.1 * before
 
 

@@ -108,6 +108,16 @@ def test_five_stages_with_their_weights_as_sigmas(theirs):
         assert {"global_orient", "transl", "body_pose", "betas"} <= set(moving)
 
 
+def test_self_intersection_where_it_has_a_weight(theirs):
+    config = FitConfig.load(theirs, WORDS)
+    found = [config.stage_terms(stage).interpenetration for stage in config.stages]
+    assert found[:4] == [None] * 4
+    assert [term.sigma for term in found[4:]] == pytest.approx([0.05, 0.005])
+    assert found[5].ignore == ("9,16", "9,17")
+    off = FitConfig.load(theirs, (*WORDS, ("interpenetration", "False")))
+    assert all(off.stage_terms(stage).interpenetration is None for stage in off.stages)
+
+
 def test_the_camera_stage_sees_the_torso_alone(theirs):
     config = FitConfig.load(theirs, WORDS)
     terms = config.stage_terms(config.stages[0])
@@ -121,9 +131,8 @@ def test_every_key_without_a_counterpart_is_named_once(theirs):
     named = [note.split(":")[0] for note in notes]
     assert len(named) == len(set(named)) and all("\n" not in note for note in notes)
     assert set(named) == {
-        "side_view_thsh", "interpenetration", "df_cone_height", "max_collisions", "penalize_outside", "ign_part_pairs",
-        "part_segm_fn", "optim_type", "lr", "maxiters", "ftol", "gtol", "my_own_key", "data_weights",
-        "coll_loss_weights",
+        "side_view_thsh", "df_cone_height", "max_collisions", "penalize_outside", "part_segm_fn",
+        "optim_type", "lr", "maxiters", "ftol", "gtol", "my_own_key", "data_weights",
     }  # fmt: skip
 
 
@@ -188,5 +197,5 @@ def test_the_command_line_names_them(theirs, tmp_path, capsys):
     words = [f"--{key}" if k == 0 else key for pair in WORDS for k, key in enumerate(pair)]
     code = main(["--config", str(theirs), *words, "--visualize=False", "--model_folder", str(tmp_path)])
     said = capsys.readouterr().err
-    assert code == 5 and "note: interpenetration: there is no self-intersection term" in said
+    assert code == 5 and "note: df_cone_height: the self-intersection term" in said
     assert "note: my_own_key: unknown here" in said

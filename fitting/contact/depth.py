@@ -78,14 +78,14 @@ def candidates(
             # A tree for few questions: quick to make, not quick to ask.
             tree = cKDTree(middles[offered].cpu().numpy(), leafsize=32, compact_nodes=False, balanced_tree=False)
             _, place = tree.query(points[some].cpu().numpy(), k=range(1, NEAREST + 1))
-            place = torch.as_tensor(place).to(offered).clamp(max=len(offered) - 1)  # beyond the last where there are fewer
+            place = (
+                torch.as_tensor(place).to(offered).clamp(max=len(offered) - 1)
+            )  # beyond the last where there are fewer
             found.append((some, offered[place]))
     return torch.cat([some for some, _ in found])[:, None], torch.cat([near for _, near in found])
 
 
-def is_inside(
-    points: Tensor, vertex: Tensor, face: Tensor, weights: Tensor, mask: Mask
-) -> Bool[Tensor, " vertices"]:
+def is_inside(points: Tensor, vertex: Tensor, face: Tensor, weights: Tensor, mask: Mask) -> Bool[Tensor, " vertices"]:
     """By the skin's smooth normal at the nearest place; never where that place lies on the edge of what is compared, or
     the two are neighbours on the resting skin."""
     surface = mask.surface

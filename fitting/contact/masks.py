@@ -26,7 +26,9 @@ class Mask:
     parts: Bool[Tensor, "parts parts"]
     near: float  # metres
 
-    def on_edge(self, part: Int[Tensor, " pairs"], vertices: Int[Tensor, "pairs corners"]) -> Bool[Tensor, "pairs corners"]:
+    def on_edge(
+        self, part: Int[Tensor, " pairs"], vertices: Int[Tensor, "pairs corners"]
+    ) -> Bool[Tensor, "pairs corners"]:
         """Vertices on the edge of all that a part is compared with: which side of it one is on has no answer there."""
         return (self.surface.touched[vertices] & ~self.parts[part][:, None]).any(dim=-1)
 
@@ -58,7 +60,9 @@ def numbered(pair: str, names: Sequence[str]) -> tuple[int, int] | None:
     """Both parts of 'a,b'. None: this body lacks a joint that other bodies have, by name."""
     words = [word.strip() for word in pair.split(",")]
     if len(words) != 2 or not all(words):
-        raise ConfigError(f"terms.interpenetration.ignore: {pair!r} is no pair: write two joints, as 'left_hip,right_hip'")
+        raise ConfigError(
+            f"terms.interpenetration.ignore: {pair!r} is no pair: write two joints, as 'left_hip,right_hip'"
+        )
     found = []
     for word in words:
         if word.isdecimal():

@@ -59,7 +59,9 @@ class Interpenetration(Term):
         description="pairs of parts that may touch, 'a,b' by joint name or number, beside those within two bones",
     )
     near: float = Field(
-        default=0.1, ge=0, description="metres on the body at rest within which two places may touch: eyes, mouth, palms"
+        default=0.1,
+        ge=0,
+        description="metres on the body at rest within which two places may touch: eyes, mouth, palms",
     )
     segmentation: Path | None = Field(
         default=None, description="smplx_parts_segm.pkl; without it parts come from the skinning weights"

@@ -12,7 +12,7 @@ from torch import Tensor
 from fitting.terms.base import Evidence, Residuals, Scene, Structure, Term
 from fitting.terms.noise import landmark_noise
 
-CALM_NOISE = 0.0036  # share of the subject's size: of landmarks that tremble so much, `blocks` are meant as they stand
+CALM_NOISE = 0.0041  # share of the subject's size: of landmarks that tremble so much, `blocks` are meant as they stand
 LEAST, GREATEST = 0.5, 3.0  # strengths that are taken from the landmarks
 
 
@@ -67,7 +67,7 @@ class Acceleration(Smoothness):
     """What moves goes on moving as it did: second differences, on the rotation manifold.
 
     `strength` divides the sigmas: 1 is what `blocks` say. `auto` measures how much the clip's landmarks tremble and
-    takes the root of that over CALM_NOISE. In proportion would be the rule for motion that is all noise of
+    takes the fourth root of that over CALM_NOISE. In proportion would be the rule for motion that is all noise of
     acceleration; the
     root keeps blinks whole where landmarks tremble most (measured: docs/conventions.md).
     """
@@ -94,7 +94,7 @@ class Acceleration(Smoothness):
             noise = landmark_noise(evidence)
             known = noise[torch.isfinite(noise)]
             ratio = float(known.median()) / CALM_NOISE if len(known) else 1.0
-            strength = min(max(ratio**0.5, LEAST), GREATEST)
+            strength = min(max(ratio**0.25, LEAST), GREATEST)
         sigma = self.sigma / float(strength)
         if self.fps is not None:  # what a frame is shorter by counts twice
             sigma *= (self.fps / evidence.fps) ** 2
