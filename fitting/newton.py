@@ -27,7 +27,7 @@ SHIFTS = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # of the diagonal
 
 @dataclass(frozen=True)
 class Newton(LeastSquares):
-    """`LeastSquares` for clips."""
+    """Of clips, and where nothing turns joints, it is `LeastSquares`."""
 
     def curvature(self, x: Tensor, rows: Tensor) -> Arrow:
         chosen = self.problem.of(rows)

@@ -1,4 +1,4 @@
-"""A body's skin as contact sees it: triangles by part, what hangs together with what, and where all of it is at rest."""
+"""A body's skin as contact sees it: triangles by part, what hangs together with what, and where it is at rest."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ def nearest_places(
         along = end - start
         share = ((points - start) * along).sum(dim=-1) / along.square().sum(dim=-1).clamp(min=1e-20)
         share = share.clamp(0, 1)
-        weights = [torch.zeros_like(share)] * 3
-        weights[k], weights[(k + 1) % 3] = 1 - share, share
-        tried.append(torch.stack(weights, dim=-1))
+        ends = [torch.zeros_like(share)] * 3
+        ends[k], ends[(k + 1) % 3] = 1 - share, share
+        tried.append(torch.stack(ends, dim=-1))
     weights = torch.stack(tried, dim=-2)  # points, triangles, 4, 3
     places = weights @ triangles
     distance = (places - points[..., None, :]).norm(dim=-1)
