@@ -4,7 +4,7 @@
 
 Drawn poses of the open body in which a hand is in a thigh, forearms are in the chest, or legs are in each other, seen
 as BODY_25 and hands by one camera, are fitted from themselves with the last stage of fit_smplx.yaml; `with` goes on
-with the same stage and the term. `overlap` is the volume that two layers of skin enclose, cm3, counted along rays on a
+with the same stage and the term, at ten times its sigma and then at its sigma. `overlap` is the volume that two layers of skin enclose, cm3, counted along rays on a
 grid of 2 mm, near what crosses at the start: it shares nothing with the term but which parts may touch. `depth`: the
 deepest vertex by the term's own search, mm. `px`: mean distance of seen keypoints in a picture of 1280 x 1280. Before
 that, poses in which nothing should be found, with processor time.
@@ -184,13 +184,17 @@ def solved(body: SkinnedBody, truth: Parameters, config: FitConfig) -> Solution:
 
 
 def recipes(solver: str, sigma: float) -> dict[str, FitConfig]:
-    """The last stage of fit_smplx.yaml, without the term and with it."""
+    """The last stage of fit_smplx.yaml, and the same twice more with the term."""
     whole = FitConfig.load(RECIPE, [("error_bars", "false"), ("terms.keypoints.sigma", EXACT)])
     last = whole.stages[-1].model_copy(update={"solver": solver})
-    apart = last.model_copy(update={"name": "apart", "terms": {"interpenetration": {"sigma": sigma}}})
+    # Gently first: what is deep must find its way out before it is held to it.
+    stages = [last]
+    for name, size, iterations in (("apart", 10 * sigma, 20), ("clear", sigma, 40)):
+        changes = {"name": name, "iterations": iterations, "terms": {"interpenetration": {"sigma": size}}}
+        stages.append(last.model_copy(update=changes))
     return {
         "without": whole.model_copy(update={"stages": [last]}),
-        "with": whole.model_copy(update={"stages": [last, apart]}),
+        "with": whole.model_copy(update={"stages": stages}),
     }
 
 
