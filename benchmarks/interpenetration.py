@@ -4,9 +4,9 @@
 
 Drawn poses of the open body in which a hand is in a thigh, forearms are in the chest, or legs are in each other, seen
 as BODY_25 and hands by one camera, are fitted from themselves with the last stage of fit_smplx.yaml; `with` goes on
-with the same stage and the term, at ten times its sigma and then at its sigma. `overlap` is the volume that two layers of skin enclose, cm3, counted along rays on a
-grid of 2 mm, near what crosses at the start: it shares nothing with the term but which parts may touch. `depth`: the
-deepest vertex by the term's own search, mm. `px`: mean distance of seen keypoints in a picture of 1280 x 1280. Before
+with the same stage and the term, at ten times its sigma and then at its sigma. `overlap` is the volume that two layers
+of skin enclose, cm3, counted along rays on a grid of 2 mm, near what crosses at the start: it shares nothing with the
+term but which parts may touch. `depth`: the deepest vertex by the term's own search, mm. `px`: mean distance of seen keypoints in a picture of 1280 x 1280. Before
 that, poses in which nothing should be found, with processor time.
 """
 
@@ -223,8 +223,8 @@ def clean(body: SkinnedBody, mask: Mask, poses: Path | None, count: int) -> list
 
 
 def near_pose(body: SkinnedBody, arms: str, rng: np.random.Generator) -> Parameters:
-    """A person of any shape at rest, or with the arms down or forward, every joint of the body turned a little. Feet are
-    a step apart: at rest they are so close that a turn of a twentieth puts one into the other."""
+    """A person of any shape at rest, or with the arms down or forward, every joint of the body turned a little. Feet
+    are a step apart: at rest they are so close that a turn of a twentieth puts one into the other."""
     rest = body.neutral(1, 1).replace({"betas": torch.as_tensor(rng.standard_normal((1, 1, 10))).float()})
     posed = rest if arms == "rest" else with_arms(body, rest, arms)
     vectors = 0.05 * rng.standard_normal((1, 1, 21, 3))

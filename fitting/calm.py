@@ -29,7 +29,8 @@ def calm(parameters: Parameters, linked: Bool[Tensor, " links"], fps: float) -> 
 
 def average(value: Tensor, scene: Tensor, sd: float) -> Float[Tensor, "1 frames ..."]:
     frames, total, mass = len(scene), torch.zeros_like(value), value.new_zeros(len(scene))
-    for away in range(-math.ceil(3 * sd), math.ceil(3 * sd) + 1):
+    reach = min(math.ceil(3 * sd), frames - 1)
+    for away in range(-reach, reach + 1):
         here = torch.arange(max(0, -away), frames - max(0, away), device=value.device)
         here = here[scene[here] == scene[here + away]]
         weight = math.exp(-0.5 * (away / sd) ** 2)

@@ -55,6 +55,7 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
     tree = {
         **folders(theirs),
         "body": body(theirs, hands),
+        "read": {"sequence": "photos"},  # SMPLify-X fits every picture by itself
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
         "search": {"stages": [camera_stage(), stages[0]]},
