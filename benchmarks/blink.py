@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         error = float(solution.error_px.mean())
         points = points_in_head(body, observations, solution.parameters.rows())
         measured.append(judge.measure(name, points, error))
-    print(f"{samples.NAME}, {frames} frames, {len(blinks.spans)} blinks, {options.noise:g} px noise; mm, `less` than unsmoothed")
+    clip = f"{samples.NAME}, {frames} frames, {len(blinks.spans)} blinks, {options.noise:g} px noise"
+    print(f"{clip}; mm, `less` than unsmoothed")
     print(format_table(HEADER, [m.row(measured[1]) for m in measured]))
 
 

@@ -6,7 +6,8 @@ Drawn poses of the open body in which a hand is in a thigh, forearms are in the 
 as BODY_25 and hands by one camera, are fitted from themselves with the last stage of fit_smplx.yaml; `with` goes on
 with the same stage and the term, at ten times its sigma and then at its sigma. `overlap` is the volume that two layers
 of skin enclose, cm3, counted along rays on a grid of 2 mm, near what crosses at the start: it shares nothing with the
-term but which parts may touch. `depth`: the deepest vertex by the term's own search, mm. `px`: mean distance of seen keypoints in a picture of 1280 x 1280. Before
+term but which parts may touch. `depth`: the deepest vertex by the term's own search, mm. `px`: mean distance of seen
+keypoints in a picture of 1280 x 1280. Before
 that, poses in which nothing should be found, with processor time.
 """
 

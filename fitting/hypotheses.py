@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import roma
@@ -130,7 +131,8 @@ def side_by_side(problems: list[Problem]) -> Problem:
     """One batch of problems that have the same body and the same terms."""
     first, every = problems[0], [problem.evidence for problem in problems]
     names = (*first.evidence.per_frame(), "linked")
-    evidence = replace(first.evidence, **{n: torch.cat([getattr(one, n) for one in every]) for n in names})
+    joined: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in every]) for name in names}
+    evidence = replace(first.evidence, **joined)
     start = join([problem.start for problem in problems])
     return replace(first, evidence=evidence, K=torch.cat([p.K for p in problems]), start=start, base=start)
 
