@@ -56,7 +56,7 @@ def overlapping_boxes(
     if count == 0:
         return parts.new_zeros(0, 2)
     low, high = (wp.from_torch(bound.contiguous(), dtype=wp.vec3) for bound in (lower, upper))
-    tree = wp.Bvh(low, high)  # type: ignore[arg-type]
+    tree = wp.Bvh(low, high)
     part, looked = wp.from_torch(parts.int().contiguous()), wp.from_torch(looked_at.to(torch.uint8).contiguous())
     room = ROOM * count
     while True:
