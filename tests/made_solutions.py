@@ -44,6 +44,8 @@ class FakeBody(Body):
     colours = None
     uv = None
     uv_faces = None
+    sliding = slice(0, 0)
+    surface = mesh = bones = None
 
     def __init__(self, name: str = "open_head", textured: bool = False, ball: trimesh.Trimesh = BALL) -> None:
         self.name = name

@@ -203,7 +203,7 @@ def test_landmark_noise_is_measured_through_motion_and_events(random_body, truth
     assert torch.isnan(landmark_noise(few)).all()
     # More noise, more strength; a number is taken as it is.
     auto, given = Acceleration(), Acceleration(strength=2.0)
-    strength = np.clip((noise_px / 80 / CALM_NOISE) ** 0.5, LEAST, GREATEST)
+    strength = np.clip((noise_px / 80 / CALM_NOISE) ** 0.25, LEAST, GREATEST)
     assert auto.settled(whole).sigma == pytest.approx(1 / strength, rel=0.15)
     assert auto.settled(few).sigma == 1.0
     assert given.settled(whole).sigma == 0.5
