@@ -12,7 +12,7 @@ from torch import Tensor
 from fitting.problem import Problem, width
 from fitting.solvers import Blocks
 from fitting.terms import Scene, Term
-from fitting.turns import inverse_left_jacobian, left_jacobian
+from fitting.turns import inverse_left_jacobian, left_jacobian, turn_columns
 
 
 class Collected:
@@ -102,8 +102,7 @@ class Frames(Collected):
         return self.parts
 
     def _turn(self, place: slice, turns: Float[Tensor, "problems frames joints 3 3"]) -> None:
-        columns = self.own[..., place].unflatten(-1, (-1, 3))
-        self.own[..., place] = torch.einsum("pfnja,pfjab->pfnjb", columns, turns).flatten(3)
+        self.own[..., place] = turn_columns(self.own[..., place], turns)
         for part in (self.own, self.border):
             part[:, :, place] = (turns.mT @ part[:, :, place].unflatten(2, (-1, 3))).flatten(2, 3)
 
@@ -162,7 +161,7 @@ def by_step(scene: Scene, name: str, jacobian: Tensor) -> Float[Tensor, "problem
     """A derivative by a block's coordinates as one by steps of what moves: of its joints, or of the code behind it."""
     if scene.parameters[name].ndim == 5:
         steps = inverse_left_jacobian(scene.coordinates[name].unflatten(-1, (-1, 3)))
-        jacobian = torch.einsum("pfrja,pfjab->pfrjb", jacobian.unflatten(-1, (-1, 3)), steps).flatten(3)
+        jacobian = turn_columns(jacobian, steps)
     return scene.body.chain(scene.parameters, {name: jacobian})[scene.body.moving(name)]
 
 

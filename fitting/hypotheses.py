@@ -20,6 +20,7 @@ from torch import Tensor
 from fitting.calm import calm
 from fitting.config import FitConfig, SearchConfig
 from fitting.evidence import Case, apart, as_evidence
+from fitting.layouts.sides import other_side, swapped
 from fitting.problem import Problem
 from fitting.solve import Progress, join, run_stages
 from fitting.start import fill_rotations, fill_rows, guess
@@ -88,12 +89,12 @@ def knows_the_start(case: Case) -> bool:
 def candidates(case: Case, wanted: SearchConfig) -> list[Candidate]:
     """All combinations of sides, focal length and facing."""
     found = []
-    for swapped in (False, True) if wanted.swap else (False,):
-        sides = swap_sides(case) if swapped else case
+    for exchanged in (False, True) if wanted.swap else (False,):
+        sides = swap_sides(case) if exchanged else case
         for factor in wanted.focal_factors:
             lens = replace(sides, K=scale_focal(case.K, torch.full_like(case.K[:, 0, 0], factor)))
             for facing, arms in itertools.product(wanted.facing, wanted.arms):
-                found.append(Candidate(lens, guess(lens, facing, arms), factor, swapped))
+                found.append(Candidate(lens, guess(lens, facing, arms), factor, exchanged))
     return found
 
 
@@ -104,10 +105,8 @@ def scale_focal(K: Float[Tensor, "frames 3 3"], factor: Float[Tensor, " frames"]
 def swap_sides(case: Case) -> Case:
     """The same keypoints with every left one called right and the other way round."""
     place = {int(index): k for k, index in enumerate(case.points)}
-    order = list(range(len(case.points)))
-    for left, right in case.observations.layout.pairs:
-        if left in place and right in place:
-            order[place[left]], order[place[right]] = place[right], place[left]
+    twins = other_side(case.observations.layout)[case.points]
+    order = [place.get(int(twin), k) for k, twin in enumerate(twins)]
     return replace(case, keypoints=case.keypoints[:, order], confidence=case.confidence[:, order])
 
 
@@ -226,13 +225,9 @@ def take(
 
 def exchange_sides(case: Case, frames: Int[Tensor, " some"]) -> Case:
     """Left and right exchanged in some frames, of the tensors and of the observations they come from."""
-    other, rows = swap_sides(case), frames.cpu().numpy()
+    other = swap_sides(case)
     keypoints, confidence = case.keypoints.clone(), case.confidence.clone()
     keypoints[frames], confidence[frames] = other.keypoints[frames], other.confidence[frames]
-    order = np.arange(len(case.observations.layout))
-    for left, right in case.observations.layout.pairs:
-        order[left], order[right] = right, left
-    points, trust = case.observations.keypoints.copy(), case.observations.confidence.copy()
-    points[rows], trust[rows] = points[rows][:, order], trust[rows][:, order]
-    observations = replace(case.observations, keypoints=points, confidence=trust)
+    chosen = np.isin(np.arange(len(case.observations)), frames.cpu().numpy())
+    observations = swapped(case.observations, chosen)
     return replace(case, keypoints=keypoints, confidence=confidence, observations=observations)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fitting.beliefs import unit_vector
 from fitting.problem import Problem, width
 from fitting.terms import JointAcceleration
-from fitting.turns import left_jacobian
+from fitting.turns import left_jacobian, turn_columns
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,5 @@ class Motion:
             if block.kind == "rotation" and block.name in problem.local:
                 place = problem.local[block.name]
                 turns = left_jacobian(self.x[:, frames][..., place].unflatten(-1, (-1, 3)) * block.unit).to(J)
-                by_joint = J[..., place].unflatten(-1, (-1, 3))
-                J[..., place] = torch.einsum("pfnja,pfjab->pfnjb", by_joint, turns).flatten(3)
+                J[..., place] = turn_columns(J[..., place], turns)
         return J * unit_vector(problem, problem.local).to(J)

@@ -33,6 +33,13 @@ def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
     return torch.eye(3).to(cross) - 0.5 * cross + factor * (cross @ cross)
 
 
+def turn_columns(
+    rows: Float[Tensor, "*batch rows steps"], turns: Float[Tensor, "*batch joints 3 3"]
+) -> Float[Tensor, "*batch rows steps"]:
+    """Derivatives by three numbers a joint as derivatives by three others: turns is d the first / d the second."""
+    return torch.einsum("...nja,...jab->...njb", rows.unflatten(-1, (-1, 3)), turns).flatten(-2)
+
+
 def cross_matrix(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """[v]x, with [v]x w = v x w."""
     x, y, z = vectors.unbind(-1)

@@ -48,7 +48,7 @@ ALLOWED = {
     "convert": {"bodies", "codes", "config", "crop_camera", "exports", "track", "worlds", "transfer", "types"},
     "start": {"config", "evidence", "gaps", "posture", "rigid", "types", "camera"},
     "calm": {"types"},
-    "hypotheses": {"calm", "config", "evidence", "problem", "solve", "start", "terms", "types"},
+    "hypotheses": {"calm", "config", "evidence", "layouts", "problem", "solve", "start", "terms", "types"},
     "stagnation": {"problem", "types"},
     "summary": {"evidence", "problem", "start", "types", "camera"},
     "newton": {"camera", "curvature", "pixels", "problem", "solvers", "terms"},
