@@ -47,7 +47,12 @@ RECIPE = Path(__file__).resolve().parents[1] / "cfg_files" / "fit_flame.yaml"
 STAGE = StageConfig(
     name="all",
     free=("rotation", "translation", "expression", "jaw", "shape"),
-    terms={"velocity": {"blocks": {"global_orient": 0.05, "transl": 0.01, "jaw_pose": 0.1, "expression": 0.3}}},
+    terms={
+        "openings": None,
+        "expression": {"sigma": 0.5},
+        "velocity": {"blocks": {"global_orient": 0.01, "transl": 0.01, "jaw_pose": 0.03, "expression": 0.1}},
+        "acceleration": {"blocks": {"global_orient": 0.005, "transl": 0.005, "jaw_pose": 0.015, "expression": 0.05}},
+    },
     iterations=60,
 )
 LENGTHS, LONG, WITH_ADAM = (500, 2000), (8732, 50_000, 100_000), (500,)
@@ -76,6 +81,9 @@ class Watched:
 
     def curvature(self, x: Tensor, rows: Tensor) -> Arrow:
         return self.inner.curvature(x, rows)
+
+    def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+        return self.inner.bend(x, step, rows)
 
     def reached(self, value: float) -> float:
         """Seconds until the objective was at or below `value`; infinite where it never was."""
@@ -153,7 +161,8 @@ def make_problem(frames: int, device: str = "cpu") -> Problem:
     config, like = FitConfig.load(RECIPE), torch.zeros(0, device=device)
     body = bodies.load(**config.body.model_dump()).to(like)
     observations = only_105(samples.talking_head(body, samples.TalkingHead(frames=frames)))
-    case = bind(body, observations, start.camera_matrices(observations, config.camera), like)
+    camera = config.camera.model_copy(update={"focal": samples.FOCAL})
+    case = bind(body, observations, start.camera_matrices(observations, camera), like)
     placed = start.guess(case).replace({"focal": torch.zeros(1, 1, 1).to(like)})
     evidence = as_evidence(case, placed)
     problem = Problem(case.restricted, case.yard_stick, evidence, case.K[None], {}, placed, placed, ())

@@ -76,6 +76,9 @@ class Counted:
         self.matrices += len(rows)
         return found
 
+    def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+        return self.problem.bend(x, step, rows)
+
 
 @dataclass
 class Run:

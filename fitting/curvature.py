@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fitting import geodesic
 from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, add_surface, unit_vector
 from fitting.motion import Motion
 from fitting.pixels import add_rows, differentiate_pixels
 from fitting.problem import WINDOW, Problem, width
 from fitting.solvers import Arrow, Blocks
-from fitting.terms import JointAcceleration, Residuals, Term, robust_slope
+from fitting.terms import JointAcceleration, Term, item_weights
 
 AT_ONCE = 32  # frames whose Jacobians are in memory together
 
@@ -34,6 +35,9 @@ class LeastSquares:
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self.problem.evaluate(x, rows)
+
+    def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+        return geodesic.bend(self.problem.of(rows), x, step)
 
     def curvature(self, x: Tensor, rows: Tensor) -> Arrow:
         """The Gauss-Newton matrix of some problems at x."""
@@ -144,12 +148,3 @@ def add_pixels(problem: Problem, parts: Blocks) -> None:
             rows = term.pixel_rows(scene)
             weights = item_weights(term, residuals) * rows.scale[..., None].square()
             add_rows(parts, jacobian, rows, weights.sqrt())
-
-
-def item_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems rows items"]:
-    """What a squared raw residual counts: kernel slope * confidence^2 / sigma^2."""
-    scale = torch.full_like(residuals.values[..., 0], 1 / term.sigma)
-    if residuals.confidence is not None:
-        scale = scale * residuals.confidence
-    squared = (residuals.values * scale[..., None]).square().sum(dim=-1)
-    return robust_slope(squared, term.kernel, term.kernel_width) * scale.square()

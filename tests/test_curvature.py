@@ -7,6 +7,7 @@ import roma
 import torch
 from test_terms import PROBLEMS, TERMS, make_problem
 
+from fitting import geodesic
 from fitting.curvature import LeastSquares, item_weights
 from fitting.solvers import Arrow, Blocks
 from fitting.turns import inverse_left_jacobian, left_jacobian
@@ -86,6 +87,34 @@ def test_landmark_offsets_bend_the_matrix_little(random_body):
     found = to_dense(LeastSquares(problem).curvature(x, torch.arange(PROBLEMS)))
     expected = slow_gauss_newton(problem, x, problem.terms["keypoints"])
     assert (found - expected).abs().max() <= 2e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_bend_of_a_path_equals_automatic_differentiation(random_body, name, monkeypatch):
+    """In windows and at once; beliefs have none."""
+    problem = make_problem(random_body, name, "huber", free=FREE, frames=4)
+    problem = replace(problem, terms={name: problem.terms[name]})
+    torch.manual_seed(3)
+    x, step = (s * torch.randn(PROBLEMS, problem.size, dtype=torch.float64) for s in (0.3, 0.05))
+    term = problem.terms[name]
+    found = LeastSquares(problem).bend(x, step, torch.arange(PROBLEMS))
+    if term.structure != "pixels":
+        assert found.abs().max() == 0
+        return
+
+    def values(y):
+        return term.residuals(problem.scene(problem.retract(y))).values
+
+    def speed(y):
+        return torch.func.jvp(values, (y,), (step,))[1]
+
+    second = 0.5 * torch.func.jvp(speed, (x,), (step,))[1]
+    weights = item_weights(term, term.residuals(problem.scene(problem.retract(x))))
+    (expected,) = torch.func.vjp(values, x)[1](second * weights[..., None])
+    assert expected.abs().max() > 0
+    assert (found - expected).abs().max() <= 2e-2 * expected.abs().max()
+    monkeypatch.setattr("fitting.problem.WINDOW", 3)
+    torch.testing.assert_close(geodesic.bend(replace(problem), x, step), found)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 0.9e-3, 1.1e-3, 0.3, 2.0, 3.0])

@@ -33,6 +33,9 @@ class Objective:
         ties = x.new_zeros(count, 0, n)
         return Arrow(1, n, 0, 1, ties, ties, blocks.corner, lambda window: blocks)
 
+    def bend(self, x, step, rows):
+        return None  # asked for of clips only
+
 
 def quadratics(x, rows):
     """Condition numbers 1, 10, 100, 1000; the minimum of problem k is at k + 1."""
@@ -108,6 +111,63 @@ class Counted(Objective):
     def curvature(self, x, rows):
         self.matrices += len(rows)
         return super().curvature(x, rows)
+
+
+class Clip:
+    """Frames of two unknowns that nothing ties: half the sum of squares of some residuals of each."""
+
+    def __init__(self, residuals, is_bending=True):
+        self.residuals, self.is_bending, self.matrices = residuals, is_bending, 0
+
+    def evaluate(self, x, rows):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            values = 0.5 * self.residuals(x.unflatten(1, (-1, 2))).square().sum(dim=(1, 2))
+            (gradient,) = torch.autograd.grad(values.sum(), x)
+        return values.detach(), gradient
+
+    def jacobian(self, x):
+        frames = x.unflatten(1, (-1, 2))[0]
+        return torch.stack([torch.func.jacrev(lambda y: self.residuals(y[None, None])[0, 0])(y) for y in frames])
+
+    def curvature(self, x, rows):
+        self.matrices += 1
+        own, none = (J := self.jacobian(x)).mT @ J, x.new_zeros(1, 0, 0)
+        border = x.new_zeros(1, len(own), 2, 0)
+        ties = x.new_zeros(1, len(own), 2)
+        blocks = lambda window: Blocks(own[None, window].clone(), border[:, window], none)  # noqa: E731
+        return Arrow(len(own), 2, 0, 2, ties[:, 1:], ties[:, 2:], none, blocks)
+
+    def bend(self, x, step, rows):
+        def along(t):
+            return self.residuals((x + t * step).unflatten(1, (-1, 2)))
+
+        speed = torch.func.jacfwd(torch.func.jacfwd(along))(torch.zeros(()).to(x))
+        return (0.5 * speed[0, :, None] @ self.jacobian(x)).flatten()[None] if self.is_bending else None
+
+
+def banana(frames):
+    return torch.stack([1 - frames[..., 0], 3 * (frames[..., 1] - frames[..., 0] ** 2)], dim=-1)
+
+
+def test_steps_of_a_clip_follow_a_curved_valley():
+    """Rosenbrock's, in three frames."""
+    start = torch.tensor([[0.0, 0.0, 0.3, 0.1, -0.2, 0.0]], dtype=torch.float64)
+    matrices = []
+    for is_bending in (True, False):
+        clip = Clip(banana, is_bending)
+        found = SOLVERS["lm"](clip, start, SolverOptions(200, 1e-9))
+        assert (found.x - 1).abs().max() < 1e-3
+        matrices.append(clip.matrices)
+    assert matrices[0] < matrices[1]
+
+
+def test_a_clip_s_step_that_is_too_long_is_shortened_with_the_same_matrix():
+    """Newton's steps on arctan overshoot by far from 1.4 on."""
+    clip = Clip(torch.arctan, is_bending=False)
+    found = SOLVERS["lm"](clip, torch.full((1, 6), 3.0, dtype=torch.float64), SolverOptions(1, 1e-9))
+    begin, _ = clip.evaluate(torch.full((1, 6), 3.0, dtype=torch.float64), torch.arange(1))
+    assert clip.matrices == 1 and found.iterations[0] == 1 and found.value[0] < begin[0]
 
 
 def test_no_matrix_is_made_that_decides_nothing():

@@ -28,6 +28,11 @@ class Objective(Protocol):
         """Gauss-Newton matrices; asked for by second-order solvers only."""
         ...
 
+    def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor | None:
+        """J' W r2 (rows, n), r2 half the residuals' second derivative along `step`; None where it is not known. Asked
+        for of clips only."""
+        ...
+
 
 @dataclass(frozen=True)
 class SolverOptions:

@@ -5,17 +5,21 @@ may be a whole clip: `Arrow` solves its step exactly.
 
 A matrix costs as much as ten gradients and more, so none is made that decides nothing: a rejected step is tried again
 with more damping on the same one, and after a good step it still tells how much is left to gain.
+
+A clip's matrix costs more than all else, and its valley is narrow and curved: there steps follow the curve (geodesic
+acceleration; Transtrum & Sethna, arXiv:1201.5885, 2012), and one that is too long is shortened, not solved for again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fitting.solvers.arrow import Arrow
+from fitting.solvers.arrow import Arrow, Factored, FactoredChain
 from fitting.solvers.base import Minimum, Objective, SolverOptions
 from fitting.types import Stop
 
@@ -25,6 +29,10 @@ TRIES = 8  # steps with one matrix
 STEADY = 0.25  # of the objective: a larger decrease was not the last
 FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem which damping holds back
+NEAR = 100  # tolerances: a clip whose last decrease was larger is not asked what is left
+SHARPEST = 0.375  # a path's bend by its step: beyond it the second order is no guide (Transtrum & Sethna, 2012)
+SHORTER = (0.1, 0.6)  # bounds of the next length after one that was too long
+HALVINGS = 3  # lengths that are tried
 
 
 @dataclass
@@ -81,27 +89,63 @@ def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum
     return Minimum(state.x, state.value, state.iterations, tuple(state.stop))
 
 
+class Path(NamedTuple):
+    """x + length step + length^2 bend."""
+
+    x: Float[Tensor, "rows unknowns"]
+    step: Float[Tensor, "rows unknowns"]
+    bend: Float[Tensor, "rows unknowns"] | None
+
+    def at(self, length: Float[Tensor, " rows"]) -> Float[Tensor, "rows unknowns"]:
+        forward = length[:, None] * self.step
+        return self.x + (forward if self.bend is None else forward + length[:, None] ** 2 * self.bend).to(self.x)
+
+
 def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tolerance: float) -> Bool[Tensor, " rows"]:
     """One step of some problems; where it was rejected."""
-    damping, before = state.damping[rows], state.value[rows]
+    damping, before, is_clip = state.damping[rows], state.value[rows], arrow.frames > 1
     factored = arrow.factor(damping)
     step = factored.solve(-state.gradient[rows])
     slope = -(state.gradient[rows].double() * step).sum(dim=1)
     predicted = 0.5 * (slope + damping * (factored.diagonal * step.square()).sum(dim=1))
-    trial = state.x[rows] + step.to(state.x)
+    bend = curve(objective, factored, state.x[rows], step, rows) if is_clip else None
+    path = Path(state.x[rows], step, bend)
+    trial = path.at(torch.ones_like(before))
     value, gradient = objective.evaluate(trial, rows)
+    gain = (before - value) / predicted.clamp(min=1e-300)
+    if is_clip and not (gain >= 0.25).all():
+        trial, value, gradient = shorten(objective, path, (trial, value, gradient), before, slope, rows)
     state.iterations[rows] += 1
 
     decrease = before - value
     better = torch.isfinite(value) & torch.isfinite(gradient).all(dim=1) & (decrease >= 0)
     accepted = rows[better]
     state.x[accepted], state.value[accepted], state.gradient[accepted] = trial[better], value[better], gradient[better]
-    gain = decrease / predicted.clamp(min=1e-300)
-    factor = torch.where(better, torch.where(gain > 0.75, 0.2, torch.where(gain < 0.25, 2.0, 1.0)), 8.0)
+    more = 4.0 if is_clip else 2.0  # a step that had to be shortened asks for more
+    factor = torch.where(better, torch.where(gain > 0.75, 0.2, torch.where(gain < 0.25, more, 1.0)), 8.0)
     state.damping[rows] = (damping * factor).clamp(min=LEAST)
 
+    settle(state, rows, Taken(factored, damping, before, predicted, decrease, better), tolerance)
+    return ~better
+
+
+class Taken(NamedTuple):
+    """A step of some problems, whether it was kept or not."""
+
+    factored: Factored
+    damping: Float[Tensor, " rows"]
+    before: Float[Tensor, " rows"]
+    predicted: Float[Tensor, " rows"]
+    decrease: Float[Tensor, " rows"]
+    better: Bool[Tensor, " rows"]
+
+
+def settle(state: State, rows: Tensor, taken: Taken, tolerance: float) -> None:
+    """Ends the problems of which too little is left to gain; the step's own factor says how much."""
+    factored, damping, before, predicted, decrease, better = taken
     scale = before.abs().clamp(min=1e-12)
-    steady = better & (decrease <= STEADY * scale) & (damping <= FAITHFUL)
+    last = NEAR * tolerance if isinstance(factored, FactoredChain) else STEADY
+    steady = better & (decrease <= last * scale) & (damping <= FAITHFUL)
     left = torch.full_like(before, torch.inf)
     if steady.any():
         newton = factored.solve(state.gradient[rows])
@@ -112,4 +156,38 @@ def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tole
     state.quiet[rows] = torch.where(small, state.quiet[rows] + 1, torch.zeros_like(state.quiet[rows]))
     state.finish(rows[(state.quiet[rows] >= QUIET) | (state.damping[rows] > GREATEST)], Stop.NO_DESCENT)
     state.finish(rows[done], Stop.CONVERGED)
-    return ~better
+
+
+def curve(objective: Objective, factored: Factored, x: Tensor, step: Tensor, rows: Tensor) -> Tensor | None:
+    """The second order of a clip's path; nothing where that is no small correction."""
+    slope = objective.bend(x, step, rows)
+    if slope is None:
+        return None
+    found = factored.solve(-slope)
+    sharpness = (factored.diagonal * found.square()).sum(dim=1) / (factored.diagonal * step.square()).sum(dim=1)
+    return found.masked_fill(~(sharpness <= SHARPEST**2)[:, None], 0.0)
+
+
+def shorten(
+    objective: Objective,
+    path: Path,
+    found: tuple[Tensor, Tensor, Tensor],
+    before: Float[Tensor, " rows"],
+    slope: Float[Tensor, " rows"],
+    rows: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best of some shorter steps on a path: point, value, gradient. The next length is the lowest point of the
+    parabola through the values at both ends and the slope at the beginning (Nocedal & Wright, 3.5)."""
+    trial, value, gradient = found
+    length, last = torch.ones_like(before), value
+    for _ in range(HALVINGS):
+        lowest = slope * length.square() / (2 * (last - before + slope * length))
+        length = torch.where(torch.isfinite(lowest), lowest, 0.0).clamp(SHORTER[0] * length, SHORTER[1] * length)
+        point = path.at(length)
+        last, there = objective.evaluate(point, rows)
+        lower = (last < value) | ~torch.isfinite(value)
+        trial, gradient = torch.where(lower[:, None], point, trial), torch.where(lower[:, None], there, gradient)
+        value = torch.where(lower, last, value)
+        if (value < before).all():
+            break
+    return trial, value, gradient

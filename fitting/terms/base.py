@@ -227,3 +227,12 @@ def robust(squared: Tensor, kernel: str, width: float) -> Tensor:
     if kernel == "geman_mcclure":
         return squared * bend / (squared + bend)
     return squared
+
+
+def item_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems rows items"]:
+    """What a squared raw residual counts: kernel slope * confidence^2 / sigma^2."""
+    scale = torch.full_like(residuals.values[..., 0], 1 / term.sigma)
+    if residuals.confidence is not None:
+        scale = scale * residuals.confidence
+    squared = (residuals.values * scale[..., None]).square().sum(dim=-1)
+    return robust_slope(squared, term.kernel, term.kernel_width) * scale.square()

@@ -1,0 +1,58 @@
+"""How a problem's residuals bend along a step: what turns a straight step into one that follows a curved valley.
+
+Where the frames of a clip share a shape the valley is long and narrow: head size, distance, pitch and every frame's pose
+may change together at almost no cost, and a straight step leaves it by the second order of turns times shape.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.problem import Problem
+from fitting.terms import Residuals, item_weights
+
+SPAN = 0.3  # of the step: central differences reach so far to either side
+
+
+def bend(
+    problem: Problem, x: Float[Tensor, "problems unknowns"], step: Float[Tensor, "problems unknowns"]
+) -> Float[Tensor, "problems unknowns"]:
+    """J' W r2, with r2 half the second derivative of the residuals along `step` and W as in the Gauss-Newton matrix.
+
+    -H^-1 of it is half the geodesic acceleration of Transtrum & Sethna (arXiv:1201.5885, 2012). Of keypoints and moving
+    joints: beliefs are linear in the unknowns, or bend at limits only. Summed in float64.
+    """
+    x, step = x.double(), step.double()
+    found = torch.zeros_like(step)
+    seen = problem.only({name: term for name, term in problem.terms.items() if term.structure == "pixels"})
+    for window in seen.windows() if seen.terms else ():
+        columns = problem.columns(window)
+        found[:, columns] += slope(seen.during(window), x[:, columns], step[:, columns])
+    moving = {name: term for name, term in problem.terms.items() if term.structure == "motion"}
+    return found + slope(problem.only(moving), x, step) if moving else found
+
+
+def slope(problem: Problem, x: Tensor, step: Tensor) -> Tensor:
+    """`bend` with all frames in memory at once."""
+    with torch.no_grad():
+        before, here, after = (residuals(problem, x + k * SPAN * step) for k in (-1, 0, 1))
+    with torch.enable_grad():
+        unknowns = x.detach().requires_grad_()
+        total = x.new_zeros(())
+        for name, moved in residuals(problem, unknowns).items():
+            second = (before[name].values - 2 * here[name].values + after[name].values) / (2 * SPAN**2)
+            weights = item_weights(problem.terms[name], here[name])[..., None]
+            total = total + (second * weights * moved.values).sum(dtype=torch.float64)
+        if not total.requires_grad:
+            return torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(total, unknowns)
+    return gradient
+
+
+def residuals(problem: Problem, x: Tensor) -> dict[str, Residuals]:
+    """Of every term that has something to look at."""
+    scene = problem.scene(problem.retract(x, repeat_shared=True))
+    found = {name: term.residuals(scene) for name, term in problem.terms.items()}
+    return {name: value for name, value in found.items() if value is not None}
