@@ -16,7 +16,8 @@ from fitting.turns import inverse_left_jacobian, left_jacobian, turn_columns
 
 
 class Collected:
-    """What all parts of the matrix are collected in; slices say where blocks stand. Float64."""
+    """What all parts of the matrix are collected in; slices say where blocks stand. What is summed over frames, and
+    ties, are in float64."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.local, self.shared = problem, problem.local, problem.shared
@@ -69,11 +70,11 @@ class Frames(Collected):
     """What single frames say: their own blocks and their ties to what they share. Rotations as small turns from where
     they are."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, precision: torch.dtype = torch.float64) -> None:
         super().__init__(problem)
         problems, frames, n = problem.count, problem.frames, width(self.local)
-        self.own = self.zeros(problems, frames, n, n)
-        self.border = self.zeros(problems, frames, n, width(self.shared))
+        self.own = self.zeros(problems, frames, n, n, dtype=precision)
+        self.border = self.zeros(problems, frames, n, width(self.shared), dtype=precision)
 
     def own_diagonal(self) -> Float[Tensor, "problems frames n"]:
         return self.own.diagonal(dim1=-2, dim2=-1)
@@ -94,7 +95,8 @@ class Frames(Collected):
         for block in self.problem.free:
             if block.kind == "rotation":
                 place = self.local[block.name]
-                self._turn(place, left_jacobian((x[..., place].double() * block.unit).unflatten(-1, (-1, 3))))
+                turns = left_jacobian((x[..., place].double() * block.unit).unflatten(-1, (-1, 3)))
+                self._turn(place, turns.to(self.own))
         own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
         self.own *= own[:, None] * own
         self.border *= own[:, None] * shared

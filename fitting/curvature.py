@@ -7,7 +7,7 @@ between frames treat rotations as vectors) can cost an iteration but never the a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,12 +17,12 @@ from torch import Tensor
 from fitting import geodesic
 from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, add_surface, unit_vector
 from fitting.motion import Motion
-from fitting.pixels import add_rows, differentiate_pixels
+from fitting.pixels import add_rows, differentiate_pixels, few_at_a_time
 from fitting.problem import WINDOW, Problem, width
 from fitting.solvers import Arrow, Blocks
-from fitting.terms import JointAcceleration, Term, item_weights
+from fitting.terms import JointAcceleration, item_weights
 
-AT_ONCE = 32  # frames whose Jacobians are in memory together
+AT_ONCE = 64  # frames whose Jacobians are in memory together
 
 __all__ = ["LeastSquares", "clip_curvature", "frame_curvature", "item_weights", "unit_vector"]
 
@@ -51,10 +51,9 @@ class LeastSquares:
 
         def blocks(window: slice) -> Blocks:
             with torch.no_grad():
-                found = frame_curvature(moved.during(window)).at_steps(own[:, window])
+                found = frame_curvature(moved.during(window), x.dtype).at_steps(own[:, window])
                 if motion is not None:
                     found.own.add_(motion.own(window))
-            found.own.diagonal(dim1=-2, dim2=-1).add_(ties.own[:, window])
             return found
 
         # A rejected step asks for the same matrix again: of single frames it is kept.
@@ -70,6 +69,7 @@ class LeastSquares:
             corner=ties.corner,
             blocks=blocks if alone is None else lambda _: Blocks(*(part.clone() for part in alone)),
             ties=None if motion is None else motion.ties,
+            own=ties.own,
             precision=x.dtype,
         )
 
@@ -100,10 +100,9 @@ def clip_motion(problem: Problem, x: Float[Tensor, "problems frames n"]) -> Moti
     return Motion(problem, x, weights)
 
 
-def frame_curvature(problem: Problem, add: Callable[[Problem, Blocks], None] | None = None) -> Frames:
-    """J' W J of all other terms, W from sigma, confidence and the kernel's slope (iteratively reweighted); `add` adds
-    the share of pixels, if not `add_pixels`."""
-    frames = Frames(problem)
+def frame_curvature(problem: Problem, precision: torch.dtype = torch.float64) -> Frames:
+    """J' W J of all other terms, W from sigma, confidence and the kernel's slope (iteratively reweighted)."""
+    frames = Frames(problem, precision)
     scene = problem.scene(problem.base)
     for term in problem.terms.values():
         residuals = term.residuals(scene) if term.structure != "pixels" else None
@@ -120,7 +119,7 @@ def frame_curvature(problem: Problem, add: Callable[[Problem, Blocks], None] | N
             add_elementwise(frames, term, scene, weights)
     seen = problem.only({name: term for name, term in problem.terms.items() if term.structure == "pixels"})
     for part, share in pieces(seen, frames.parts):
-        (add or add_pixels)(part, share)
+        add_pixels(part, share)
     return frames
 
 
@@ -128,14 +127,10 @@ def pieces(problem: Problem, whole: Blocks) -> Iterator[tuple[Problem, Blocks]]:
     """A few frames at a time, and where their share is collected: larger Jacobians fall out of the cache."""
     if not problem.terms:
         return
-    problems, frames = max(AT_ONCE // problem.frames, 1), min(AT_ONCE, problem.frames)
-    for p in range(0, problem.count, problems):
-        some = slice(p, min(p + problems, problem.count))
+    for some, window in few_at_a_time(problem.count, problem.frames, AT_ONCE):
         part = problem.of(torch.arange(some.start, some.stop, device=problem.K.device))
-        for f in range(0, problem.frames, frames):
-            window = slice(f, min(f + frames, problem.frames))
-            share = Blocks(whole.own[some, window], whole.border[some, window], whole.corner[some])
-            yield part if frames == problem.frames else part.during(window), share
+        share = Blocks(whole.own[some, window], whole.border[some, window], whole.corner[some])
+        yield part if problem.frames <= AT_ONCE else part.during(window), share
 
 
 def add_pixels(problem: Problem, parts: Blocks) -> None:

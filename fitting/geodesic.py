@@ -1,7 +1,7 @@
 """How a problem's residuals bend along a step: what turns a straight step into one that follows a curved valley.
 
-Where the frames of a clip share a shape the valley is long and narrow: head size, distance, pitch and every frame's pose
-may change together at almost no cost, and a straight step leaves it by the second order of turns times shape.
+Where the frames of a clip share a shape the valley is long and narrow: head size, distance, pitch and every frame's
+pose may change together at almost no cost, and a straight step leaves it by the second order of turns times shape.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def bend(
 def slope(problem: Problem, x: Tensor, step: Tensor) -> Tensor:
     """`bend` with all frames in memory at once."""
     with torch.no_grad():
-        before, here, after = (residuals(problem, x + k * SPAN * step) for k in (-1, 0, 1))
+        before, here, after = (residuals(problem, x + k * SPAN * step, False) for k in (-1, 0, 1))
     with torch.enable_grad():
         unknowns = x.detach().requires_grad_()
         total = x.new_zeros(())
-        for name, moved in residuals(problem, unknowns).items():
+        for name, moved in residuals(problem, unknowns, True).items():
             second = (before[name].values - 2 * here[name].values + after[name].values) / (2 * SPAN**2)
             weights = item_weights(problem.terms[name], here[name])[..., None]
             total = total + (second * weights * moved.values).sum(dtype=torch.float64)
@@ -51,8 +51,8 @@ def slope(problem: Problem, x: Tensor, step: Tensor) -> Tensor:
     return gradient
 
 
-def residuals(problem: Problem, x: Tensor) -> dict[str, Residuals]:
-    """Of every term that has something to look at."""
-    scene = problem.scene(problem.retract(x, repeat_shared=True))
+def residuals(problem: Problem, x: Tensor, repeat_shared: bool) -> dict[str, Residuals]:
+    """Of every term that has something to look at. Repeated, what frames share is differentiated frame by frame."""
+    scene = problem.scene(problem.retract(x, repeat_shared))
     found = {name: term.residuals(scene) for name, term in problem.terms.items()}
     return {name: value for name, value in found.items() if value is not None}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -14,16 +15,25 @@ from fitting.solvers import Blocks
 from fitting.terms import PixelRows, Scene
 
 OFFSETS = "keypoint_offsets"
+FEW = 8  # frames whose weighted Jacobian is in memory at once: it should stay in the cache
 
 
 @dataclass(frozen=True)
 class PixelJacobian:
     """d pixel / d step for some frames, in the blocks' own units."""
 
-    columns: Float[Tensor, "problems frames points 2 n_and_k"]  # a frame's own n, then the shared ones but offsets
-    own: int  # n
+    blocks: tuple[Float[Tensor, "problems frames points 2 _"], ...]  # a frame's own, then the shared ones but offsets
+    own: int  # n, columns of a frame's own
     offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
     place: slice  # of the offsets among the shared unknowns: behind all others
+
+    @property
+    def columns(self) -> Float[Tensor, "problems frames points 2 n_and_k"]:
+        return side_by_side(self.blocks)
+
+    def during(self, problems: slice, frames: slice) -> PixelJacobian:
+        blocks = tuple(block[problems, frames] for block in self.blocks)
+        return replace(self, blocks=blocks, offsets=None if self.offsets is None else self.offsets[problems, frames])
 
 
 def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
@@ -36,22 +46,33 @@ def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
     by_block = problem.body.differentiate(parameters, posed, functional, names)
     if "focal" in names:  # pixel = exp(focal) f x / z + c
         by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
-    columns = side_by_side([by_block[name] for name in names], functional[..., :0])
+    blocks = tuple(by_block[name] for name in names) or (functional[..., :0],)
     offsets = None
     if OFFSETS in problem.shared:
         offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
     place = problem.shared.get(OFFSETS, slice(0, 0))
-    return PixelJacobian(columns, width(problem.local), offsets, place)
+    return PixelJacobian(blocks, width(problem.local), offsets, place)
 
 
-def side_by_side(blocks: list[Tensor], empty: Tensor) -> Tensor:
-    """`torch.cat` along the last axis, which is slow for blocks with their points first in memory."""
-    joined = empty.new_empty(*empty.shape[:-1], sum(block.shape[-1] for block in blocks))
+def side_by_side(
+    blocks: Sequence[Float[Tensor, "*rows _"]], weight: Float[Tensor, "*#rows"] | None = None
+) -> Float[Tensor, "*rows columns"]:
+    """`torch.cat` along the last axis, which is slow for blocks with their points first in memory; times a weight."""
+    joined = blocks[0].new_empty(*blocks[0].shape[:-1], sum(block.shape[-1] for block in blocks))
     first = 0
     for block in blocks:
-        joined[..., first : first + block.shape[-1]] = block
+        place = joined[..., first : first + block.shape[-1]]
+        place.copy_(block) if weight is None else torch.mul(block, weight[..., None], out=place)
         first += block.shape[-1]
     return joined
+
+
+def few_at_a_time(problems: int, frames: int, count: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of about `count` frames: some frames of one problem, or all frames of some problems."""
+    p, f = max(count // frames, 1), min(count, frames)
+    for problem in range(0, problems, p):
+        for frame in range(0, frames, f):
+            yield slice(problem, min(problem + p, problems)), slice(frame, min(frame + f, frames))
 
 
 def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
@@ -59,17 +80,24 @@ def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Te
     coordinate of every item: twice as many."""
     if weight.shape[2] == 0:
         return
-    across = difference(jacobian.columns, rows)
-    by_axis = weight.shape[2] == 2 * across.shape[2]
-    each = weight.unflatten(2, (-1, 2)) if by_axis else weight[..., None]
-    n, k = jacobian.own, jacobian.columns.shape[-1] - jacobian.own
-    weighted = (across * each[..., None]).flatten(2, 3)
-    own, shared = weighted[..., :n], weighted[..., n:]
+    points = jacobian.blocks[0].shape[2] if rows.first is None else len(rows.first)
+    each = weight.unflatten(2, (-1, 2)) if weight.shape[2] == 2 * points else weight[..., None]
+    for problems, frames in few_at_a_time(weight.shape[0], weight.shape[1], FEW):
+        share = Blocks(parts.own[problems, frames], parts.border[problems, frames], parts.corner[problems])
+        add_few_rows(share, jacobian.during(problems, frames), rows, each[problems, frames])
+
+
+def add_few_rows(
+    parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, each: Float[Tensor, "problems frames items axes"]
+) -> None:
+    weighted = side_by_side([difference(block, rows) for block in jacobian.blocks], each).flatten(2, 3)
+    own, shared = weighted[..., : jacobian.own], weighted[..., jacobian.own :]
+    k = shared.shape[-1]
     gram = own.mT @ weighted
-    parts.own.add_(gram[..., :n])
+    parts.own.add_(gram[..., : jacobian.own])
     if k:
-        parts.border[..., :k] += gram[..., n:]
-        # Frame by frame, then in double precision: a sum over a window in single would depend on the window.
+        parts.border[..., :k] += gram[..., jacobian.own :]
+        # Frame by frame, then in double precision: a sum over frames in single would depend on the window.
         parts.corner[:, :k, :k] += (shared.mT @ shared).sum(dim=1, dtype=torch.float64)
     if jacobian.offsets is not None:
         add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, each)

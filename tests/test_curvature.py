@@ -20,6 +20,7 @@ FREE = {
 
 def to_dense(arrow: Arrow) -> torch.Tensor:
     own, border, corner = arrow.blocks(slice(0, arrow.frames))
+    own = own + torch.diag_embed(arrow.links(slice(0, arrow.frames)).own)
     problems, frames, n, m = border.shape
     whole = torch.zeros(problems, frames * n + m, frames * n + m, dtype=torch.float64)
     for t in range(frames):

@@ -53,6 +53,7 @@ def to_dense(arrow):
     own, border, corner = arrow.blocks(slice(0, arrow.frames))
     problems, frames, n, m = border.shape
     links = arrow.links(slice(0, frames))
+    own = own + torch.diag_embed(links.own)
     whole = torch.zeros(problems, frames * n + m, frames * n + m, dtype=torch.float64)
     for t in range(frames):
         here = slice(t * n, (t + 1) * n)

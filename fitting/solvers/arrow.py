@@ -22,18 +22,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.solvers.chain import Carry, Eliminated, Links, eliminate, inverse, stiffen
+from fitting.solvers.chain import (
+    Carry,
+    Eliminated,
+    Forward,
+    Links,
+    Passed,
+    Right,
+    eliminate,
+    inverse,
+    stiffen,
+    stiffness,
+)
 
 KEPT_BYTES = 1 << 30  # of eliminated windows held for the way back, and of what a long clip needs in any case
 VECTORS = 16  # as long as the unknowns, that solver and objective hold meanwhile
 
 
 class Blocks(NamedTuple):
-    """Some frames of an arrow, float64."""
+    """Some frames of an arrow."""
 
     own: Float[Tensor, "problems frames n n"]
     border: Float[Tensor, "problems frames n m"]
-    corner: Float[Tensor, "problems m m"]  # what these frames add to C
+    corner: Float[Tensor, "problems m m"]  # what these frames add to C, float64
 
 
 class Step(NamedTuple):
@@ -45,7 +56,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrow:
-    """H, its frames made when asked for: `blocks(window)` gives new tensors, which are overwritten."""
+    """H, its frames made when asked for."""
 
     frames: int
     width: int  # n
@@ -56,6 +67,7 @@ class Arrow:
     corner: Float[Tensor, "problems m m"]  # the part of C that belongs to no frame
     blocks: Callable[[slice], Blocks]
     ties: Callable[[slice], tuple[Tensor, Tensor]] | None = None  # whole blocks beside d1 and d2, zero behind the last
+    own: Float[Tensor, "problems frames n"] | None = None  # what ties add to the diagonals of `blocks`
     precision: torch.dtype = torch.float64  # of the unknowns
 
     def windows(self) -> list[slice]:
@@ -67,7 +79,8 @@ class Arrow:
         count = window.stop - window.start
         bands = (band[:, window.start : window.stop] for band in (self.next, self.second))
         near, far = (torch.nn.functional.pad(band, (0, 0, 0, count - band.shape[1])) for band in bands)
-        return Links(near, far, *(self.ties(window) if self.ties is not None else ()))
+        own = torch.zeros_like(near) if self.own is None else self.own[:, window]
+        return Links(own, near, far, *(self.ties(window) if self.ties is not None else ()))
 
     def select(self, rows: Tensor) -> Arrow:
         """Some of the problems, by number."""
@@ -77,6 +90,7 @@ class Arrow:
             next=self.next[rows],
             second=self.second[rows],
             corner=self.corner[rows],
+            own=None if self.own is None else self.own[rows],
             blocks=lambda window: Blocks(*(part[rows] for part in self.blocks(window))),
             ties=None if ties is None else lambda window: (ties(window)[0][rows], ties(window)[1][rows]),
         )
@@ -101,7 +115,7 @@ class FactoredFrame:
         own, border, corner = arrow.blocks(slice(0, 1))
         n = arrow.width
         # Only the lower triangle is looked at.
-        matrix = own.new_empty(len(own), n + arrow.shared, n + arrow.shared)
+        matrix = arrow.corner.new_empty(len(own), n + arrow.shared, n + arrow.shared)
         matrix[:, :n, :n], matrix[:, n:, :n], matrix[:, n:, n:] = own[:, 0], border[:, 0].mT, arrow.corner + corner
         self.diagonal = matrix.diagonal(dim1=-2, dim2=-1).clone()
         self.factor, self.failed = torch.linalg.cholesky_ex(stiffen(matrix, damping))
@@ -149,11 +163,11 @@ class FactoredChain:
         border = self.arrow.frames * self.arrow.width
         local, common = right[:, :border].unflatten(1, (self.arrow.frames, self.arrow.width)), right[:, border:]
         windows = self.arrow.windows()
-        carried, solved = local.new_zeros(len(right), 2, self.arrow.width), []
-        for window, done in zip(windows, self._known() if self.carried else self._factor(), strict=True):
-            forward = done.forward(local[:, window], carried)
-            carried, common = forward.carried, common - forward.common
+        down = self._further(local) if self.carried else self._factor(local)
+        solved = []
+        for forward in down:
             solved.append(forward.solved)
+            common = common - forward.common
         assert self.schur_inverse is not None
         shared = (self.schur_inverse @ common[..., None])[..., 0]
         parts: list[Tensor] = []
@@ -163,38 +177,46 @@ class FactoredChain:
             following = torch.cat([parts[-1], following], dim=1)[:, :2]
         return torch.cat([torch.cat(parts[::-1], dim=1).flatten(1), shared], dim=1)
 
-    def _factor(self) -> Iterator[Eliminated]:
+    def _factor(self, local: Float[Tensor, "problems frames n"]) -> Iterator[Forward]:
         """The first way down: window by window, of which as many are kept as memory allows, and the last."""
         arrow = self.arrow
         carry = Carry.nothing(len(arrow.corner), arrow.width, arrow.shared, arrow.corner)
         corner, schur, diagonals = arrow.corner, torch.zeros_like(arrow.corner), []
         free = KEPT_BYTES - VECTORS * 8 * len(corner) * arrow.frames * arrow.width - len(arrow.windows()) * carry.bytes
+        carried = local.new_zeros(len(local), 2, arrow.width)
         for window in arrow.windows():
             self.carried.append(carry)
-            blocks = arrow.blocks(window)
-            diagonals.append(blocks.own.diagonal(dim1=-2, dim2=-1).flatten(1).clone())
-            done, carry, share = self._eliminate(window, blocks, carry)
-            corner, schur = corner + blocks.corner, schur + share
-            yield done
-            done = done.to(arrow.precision)
-            if done.bytes <= free or window.stop == arrow.frames:
-                self.kept[window.start] = done
-                free -= done.bytes
+            blocks, links = arrow.blocks(window), arrow.links(window)
+            diagonals.append((blocks.own.diagonal(dim1=-2, dim2=-1).double() + links.own).flatten(1))
+            passed = self._eliminate(blocks, links, carry, Right(local[:, window], carried))
+            assert passed.forward is not None
+            carry, carried = passed.carry, passed.forward.carried
+            corner, schur = corner + blocks.corner, schur + passed.schur
+            if passed.done.bytes <= free or window.stop == arrow.frames:
+                self.kept[window.start] = passed.done
+                free -= passed.done.bytes
+            yield passed.forward
         self._diagonal = torch.cat([*diagonals, corner.diagonal(dim1=-2, dim2=-1)], dim=1)
         self.schur_inverse = inverse(stiffen(corner.clone(), self.damping) - schur)
 
-    def _known(self) -> Iterator[Eliminated]:
-        return (self._window(number) for number in range(len(self.carried)))
+    def _further(self, local: Float[Tensor, "problems frames n"]) -> Iterator[Forward]:
+        """The way down of another right side."""
+        carried = local.new_zeros(len(local), 2, self.arrow.width)
+        for number, window in enumerate(self.arrow.windows()):
+            forward = self._window(number).forward(Right(local[:, window], carried))
+            carried = forward.carried
+            yield forward
 
     def _window(self, number: int) -> Eliminated:
         window = self.arrow.windows()[number]
         if window.start in self.kept:
             return self.kept[window.start]
-        return self._eliminate(window, self.arrow.blocks(window), self.carried[number])[0].to(self.arrow.precision)
+        return self._eliminate(self.arrow.blocks(window), self.arrow.links(window), self.carried[number]).done
 
-    def _eliminate(self, window: slice, blocks: Blocks, carry: Carry) -> tuple[Eliminated, Carry, Tensor]:
-        own = stiffen(blocks.own, self.damping[:, None])
-        return eliminate(own, blocks.border, self.arrow.links(window), carry)
+    def _eliminate(self, blocks: Blocks, links: Links, carry: Carry, right: Right | None = None) -> Passed:
+        diagonal = blocks.own.diagonal(dim1=-2, dim2=-1).double() + links.own
+        stiffer = links._replace(own=links.own + stiffness(diagonal, self.damping[:, None]))
+        return eliminate(blocks.own, blocks.border, stiffer, carry, right, self.arrow.precision)
 
 
 Factored = FactoredFrame | FactoredChain

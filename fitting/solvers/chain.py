@@ -4,8 +4,7 @@ With P_t the inverse of frame t's block when its turn comes and T_t its tie to t
 
     A_t+1 -= T_t P_t T_t'    T_t+1 -= d2 P_t T_t'    A_t+2 -= d2 P_t d2    (and the same for B and the right side)
 
-two products of n x n matrices a frame where d2 is diagonal, four where it is a block. Independent problems stand side
-by side in the first axis.
+Independent problems stand side by side in the first axis.
 """
 
 from __future__ import annotations
@@ -21,18 +20,20 @@ LEAST_CURVATURE = 1e-3  # of an unknown, per natural step squared
 
 
 class Links(NamedTuple):
-    """Ties of a window's frames (rows) to later ones (columns); zero where there is no such frame."""
+    """Ties of a window's frames (rows) to later ones (columns); zero where there is no such frame. Float64: where only
+    ties hold frames, over a long gap, single precision would leave them indefinite."""
 
+    own: Float[Tensor, "problems frames n"]  # what ties add to the diagonals of the frames' own blocks
     near: Float[Tensor, "problems frames n"]  # diagonal, to the next frame
     far: Float[Tensor, "problems frames n"]  # to the one after that
     near_blocks: Float[Tensor, "problems frames n n"] | None = None  # whole blocks beside the diagonals
     far_blocks: Float[Tensor, "problems frames n n"] | None = None
 
     def select(self, rows: Tensor) -> Links:
-        return Links(self.near[rows], self.far[rows], *(None if part is None else part[rows] for part in self[2:]))
+        return Links(*(part[rows] for part in self[:3]), *(None if part is None else part[rows] for part in self[3:]))
 
     def to(self, dtype: torch.dtype) -> Links:
-        return Links(self.near.to(dtype), self.far.to(dtype), *(None if p is None else p.to(dtype) for p in self[2:]))
+        return Links(*(p.to(dtype) for p in self[:3]), *(None if p is None else p.to(dtype) for p in self[3:]))
 
     def far_ties(self) -> tuple[Tensor | None, ...]:
         """Frame by frame the whole tie to the one after the next; None where it is diagonal."""
@@ -58,6 +59,13 @@ class Carry(NamedTuple):
         return Carry(zeros(problems, 2, n, n), zeros(problems, 2, n, m), zeros(problems, n, n))
 
 
+class Right(NamedTuple):
+    """A right side on its way down."""
+
+    here: Float[Tensor, "problems frames n"]
+    carried: Float[Tensor, "problems 2 n"]  # what earlier frames leave to the window's first two
+
+
 class Forward(NamedTuple):
     """A right side after its way down a window."""
 
@@ -80,9 +88,6 @@ class Eliminated:
         blocks = (self.inverse, self.tie, self.border, self.links.near_blocks, self.links.far_blocks)
         return sum(part.numel() * part.element_size() for part in blocks if part is not None)
 
-    def to(self, dtype: torch.dtype) -> Eliminated:
-        return Eliminated(self.links.to(dtype), self.inverse.to(dtype), self.tie.to(dtype), self.border.to(dtype))
-
     def select(self, rows: Tensor) -> Eliminated:
         return replace(
             self,
@@ -92,13 +97,13 @@ class Eliminated:
             border=self.border[rows],
         )
 
-    def forward(self, right: Float[Tensor, "problems frames n"], carried: Float[Tensor, "problems 2 n"]) -> Forward:
-        """The right side on its way down; `carried` is what earlier frames leave to the window's first two."""
-        right, carried = right.to(self.inverse), carried.to(self.inverse)
+    def forward(self, right: Right) -> Forward:
+        """A further right side's way down."""
+        here, carried = (given.to(self.inverse) for given in right)
         one, two = columns(carried)
         parts = []
         far_ties = self.links.far_ties()
-        bands = (columns(right), columns(self.links.far), far_ties, self.inverse.unbind(1), self.tie.unbind(1))
+        bands = (columns(here), columns(self.links.far), far_ties, self.inverse.unbind(1), self.tie.unbind(1))
         for here, far, D, P, tie in zip(*bands, strict=True):
             solved = torch.bmm(P, here + one)
             parts.append(solved)
@@ -129,43 +134,91 @@ class Eliminated:
         return torch.stack(parts[::-1], dim=1)[..., 0]
 
 
-def eliminate(
-    own: Float[Tensor, "problems frames n n"], border: Float[Tensor, "problems frames n m"], links: Links, carry: Carry
-) -> tuple[Eliminated, Carry, Float[Tensor, "problems m m"]]:
-    """Takes a window's frames out one after another; their share of the Schur complement comes last.
+class Passed(NamedTuple):
+    """What is left of a window after elimination, and what it leaves behind."""
 
-    In place: P takes the place of its block, since every further pass over blocks that large would be felt.
+    done: Eliminated
+    carry: Carry
+    schur: Float[Tensor, "problems m m"]  # to be taken from the shared unknowns' block
+    forward: Forward | None  # of the right side that came along
+
+
+def eliminate(
+    own: Float[Tensor, "problems frames n n"],
+    border: Float[Tensor, "problems frames n m"],
+    links: Links,
+    carry: Carry,
+    right: Right | None = None,
+    precision: torch.dtype = torch.float64,
+) -> Passed:
+    """Takes a window's frames out one after another, in float64; what is kept of them is kept in `precision`.
+
+    A frame's row [A | B | right side] is one matrix, so that a frame costs two large products. The right side comes
+    along for nothing.
     """
     problems, count, n, m = border.shape
-    left = Carry.nothing(problems, n, m, own)
-    # What is pushed beyond the window is left to the next one.
-    owns, borders = [*own.unbind(1), *left.own.unbind(1)], [*border.unbind(1), *left.border.unbind(1)]
-    for k in (0, 1):
-        owns[k] += carry.own[:, k]
-        borders[k] += carry.border[:, k]
-    tied, solved = own.new_empty(problems, count + 1, n, n), torch.empty_like(border)
-    tied[:, 0] = carry.tie
-    ties, near, far = tied.unbind(1), links.near.unbind(1), columns(links.far)
-    for k, (PB, d, D) in enumerate(zip(solved.unbind(1), far, links.far_ties(), strict=True)):
-        P, tie = owns[k].copy_(inverse(owns[k])), ties[k]
-        tie.diagonal(dim1=-2, dim2=-1).add_(near[k])
+    rows = Rows(own, border, links.own, right)
+    done = Eliminated(
+        links.to(precision),
+        *(border.new_empty(problems, count, n, size, dtype=precision) for size in (n, n, m)),
+    )
+    solved = border.new_empty(problems, count, n, dtype=torch.float64)
+    here, next, second = rows.blank(), rows.blank(), rows.blank()
+    for k, row in enumerate((here, next)):
+        rows.load(k, row)
+        rows.carry(k, carry, row)
+    tie, share = carry.tie.clone(), carry.own.new_zeros(problems, rows.width - n, rows.width - n)
+    for k, (d, D) in enumerate(zip(columns(links.far), links.far_ties(), strict=True)):
+        rows.load(k + 2, second)
+        P = inverse(here[..., :n])
+        tie.diagonal(dim1=-2, dim2=-1).add_(links.near[:, k])
         if links.near_blocks is not None:
             tie += links.near_blocks[:, k]
-        torch.bmm(P, borders[k], out=PB)
-        TP = torch.bmm(tie.mT, P)
-        owns[k + 1].baddbmm_(TP, tie, alpha=-1)
-        borders[k + 1].baddbmm_(tie.mT, PB, alpha=-1)
+        done.inverse[:, k], done.tie[:, k], done.border[:, k] = P, tie, here[..., n : n + m]
+        here[..., :n] = tie  # A is done with
+        solution = torch.bmm(P, here)
+        next.baddbmm_(tie.mT, solution, alpha=-1)
+        share.baddbmm_(here[..., n:].mT, solution[..., n:])
         if D is None:
-            owns[k + 2].addcmul_(d * P, d.mT, value=-1)
-            borders[k + 2].addcmul_(d, PB, value=-1)
-            torch.mul(TP, -d.mT, out=ties[k + 1])
+            second[..., :n].addcmul_(d * P, d.mT, value=-1)
+            second[..., n:].addcmul_(d, solution[..., n:], value=-1)
+            torch.mul(solution[..., :n].mT, -d.mT, out=tie)
         else:
-            owns[k + 2].baddbmm_(D.mT, torch.bmm(P, D), alpha=-1)
-            borders[k + 2].baddbmm_(D.mT, PB, alpha=-1)
-            torch.bmm(TP, -D, out=ties[k + 1])
-    done = Eliminated(links, own, tied[:, :count], border)
-    schur = border.flatten(1, 2).mT @ solved.flatten(1, 2)
-    return done, left._replace(tie=tied[:, count].clone()), schur
+            second[..., :n].baddbmm_(D.mT, torch.bmm(P, D), alpha=-1)
+            second[..., n:].baddbmm_(D.mT, solution[..., n:], alpha=-1)
+            torch.bmm(solution[..., :n].mT, -D, out=tie)
+        solved[:, k] = solution[..., -1]
+        here, next, second = next, second, here
+    left = torch.stack([here, next], dim=1)
+    forward = None if right is None else Forward(solved, left[..., -1], share[:, :m, m])
+    return Passed(done, Carry(left[..., :n], left[..., n : n + m], tie), share[:, :m, :m], forward)
+
+
+class Rows:
+    """[A | B | right side] of every frame, in float64 when its turn comes; zero behind the window."""
+
+    def __init__(self, own: Tensor, border: Tensor, stiffness: Tensor, right: Right | None) -> None:
+        self.own, self.border, self.stiffness, self.right = own, border, stiffness, right
+        self.problems, self.count, self.n, self.m = border.shape
+        self.width = self.n + self.m + (right is not None)
+
+    def blank(self) -> Float[Tensor, "problems n width"]:
+        return self.border.new_empty(self.problems, self.n, self.width, dtype=torch.float64)
+
+    def load(self, k: int, row: Float[Tensor, "problems n width"]) -> None:
+        if k >= self.count:
+            row.zero_()
+            return
+        row[..., : self.n], row[..., self.n : self.n + self.m] = self.own[:, k], self.border[:, k]
+        row.diagonal(dim1=-2, dim2=-1).add_(self.stiffness[:, k])
+        if self.right is not None:
+            row[..., -1] = self.right.here[:, k]
+
+    def carry(self, k: int, carry: Carry, row: Float[Tensor, "problems n width"]) -> None:
+        row[..., : self.n] += carry.own[:, k]
+        row[..., self.n : self.n + self.m] += carry.border[:, k]
+        if self.right is not None:
+            row[..., -1] += self.right.carried[:, k]
 
 
 def columns(vectors: Float[Tensor, "problems frames n"]) -> tuple[Float[Tensor, "problems n 1"], ...]:
@@ -174,14 +227,19 @@ def columns(vectors: Float[Tensor, "problems frames n"]) -> tuple[Float[Tensor, 
 
 
 def stiffen(blocks: Float[Tensor, "*batch n n"], damping: Tensor) -> Float[Tensor, "*batch n n"]:
-    """Adds damping * diag(blocks) in place; damping has as many axes as *batch.
+    """Adds damping * diag(blocks) in place; damping has as many axes as *batch."""
+    diagonal = blocks.diagonal(dim1=-2, dim2=-1)
+    diagonal += stiffness(diagonal, damping)
+    return blocks
+
+
+def stiffness(diagonal: Float[Tensor, "*batch n"], damping: Tensor) -> Float[Tensor, "*batch n"]:
+    """What damping adds to a diagonal.
 
     An unknown that nothing depends on, such as the place of a head in a frame where nobody saw it, has no curvature:
     it gets the least there is, so that it stays where it is and the others can be solved for.
     """
-    diagonal = blocks.diagonal(dim1=-2, dim2=-1)
-    diagonal += damping[..., None] * diagonal.clamp(min=LEAST_CURVATURE)
-    return blocks
+    return damping[..., None] * diagonal.clamp(min=LEAST_CURVATURE)
 
 
 def inverse(blocks: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:

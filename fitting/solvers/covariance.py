@@ -42,7 +42,7 @@ def held(arrow: Arrow) -> Arrow:
     there is no other, and without it nothing could be said of a problem in which one thing is not determined."""
 
     def blocks(window: slice) -> Blocks:
-        own, border, corner = arrow.blocks(window)
+        own, border, corner = (part.double() for part in arrow.blocks(window))
         own, corner = 0.5 * (own + own.mT), 0.5 * (corner + corner.mT)
         own.diagonal(dim1=-2, dim2=-1).add_(WEAKEST)
         return Blocks(own, border, corner)
@@ -64,8 +64,9 @@ class Covariance:
         for window in arrow.windows():
             self.carried.append(carry)
             blocks = arrow.blocks(window)
-            self.last, carry, schur = eliminate(blocks.own, blocks.border, arrow.links(window), carry)
-            corner = corner + blocks.corner - schur
+            passed = eliminate(blocks.own, blocks.border, arrow.links(window), carry)
+            self.last, carry = passed.done, passed.carry
+            corner = corner + blocks.corner - passed.schur
         self.corner = 0.5 * (corner + corner.mT)
 
     def shared(self) -> Float[Tensor, "problems m m"]:
@@ -85,7 +86,7 @@ class Covariance:
 
     def _eliminated(self, window: slice, came: Carry) -> Eliminated:
         blocks = self.arrow.blocks(window)
-        return eliminate(blocks.own, blocks.border, self.arrow.links(window), came)[0]
+        return eliminate(blocks.own, blocks.border, self.arrow.links(window), came).done
 
 
 def way_back(done: Eliminated, joint: Tensor, follow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -108,7 +108,8 @@ def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tole
     step = factored.solve(-state.gradient[rows])
     slope = -(state.gradient[rows].double() * step).sum(dim=1)
     predicted = 0.5 * (slope + damping * (factored.diagonal * step.square()).sum(dim=1))
-    bend = curve(objective, factored, state.x[rows], step, rows) if is_clip else None
+    is_far = is_clip and bool((predicted > tolerance * before.abs()).any())
+    bend = curve(objective, factored, state.x[rows], step, rows) if is_far else None
     path = Path(state.x[rows], step, bend)
     trial = path.at(torch.ones_like(before))
     value, gradient = objective.evaluate(trial, rows)
