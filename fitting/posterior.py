@@ -61,7 +61,7 @@ class Posterior:
         problem = self.problem.select(torch.tensor([row], device=self.problem.K.device))
         near = slice(max(t - NEAR, 0), min(t + NEAR + 1, problem.frames))
         around = linked(problem, near)
-        chain = Covariance(arrow_of(around))
+        chain = Covariance(arrow_of(around), is_shared=False)
         shared = self.shared[row : row + 1]
         n, m = width(problem.local), width(problem.shared)
         kept = m - sum(p.stop - p.start for name, p in problem.shared.items() if name == OFFSETS)

@@ -7,15 +7,12 @@ from jaxtyping import Float
 
 from fitting.types import Solution
 
-FACTOR = 3.0  # times the clip's median error
+FACTOR, LEAST = 3.0, 2.0  # times the clip's median error, and percent: a good fit's worst frame is no stranger
 SHORT = 3  # frames: a scene is longer, a detection that strays and comes back is not
 AROUND = 7  # frames before and after, among which a stray one stands apart
 AWAY = 0.5  # of the subject's size
 NEAR = 3  # frames before and after, among which a face keeps its form
-OTHER, OTHER_FACTOR = (
-    0.03,
-    2.5,
-)  # of the subject's size; times the clip's median: that far landmarks are of another form
+OTHER, OTHER_FACTOR = 0.03, 2.5  # of the subject's size; times the clip's median: as far off another form is
 
 
 def suspicious(solution: Solution) -> tuple[int, ...]:
@@ -25,7 +22,7 @@ def suspicious(solution: Solution) -> tuple[int, ...]:
     if not solution.observations.is_clip or not solution.valid.any():
         return ()
     known = np.where(solution.valid, solution.error_percent, np.nan)
-    unexplained = set(np.flatnonzero(known > FACTOR * np.nanmedian(known)).tolist())
+    unexplained = set(np.flatnonzero(known > max(FACTOR * np.nanmedian(known), LEAST)).tolist())
     others = strangers(solution)
     # Smoothness pulls the frames beside a stranger's towards him: what they show is their own face all the same.
     beside = {k + side for k in others for side in (-1, 1)} - set(others)

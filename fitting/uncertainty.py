@@ -97,7 +97,7 @@ def estimate(problem: Problem, keyframes: Tensor | None, is_centred: bool) -> Es
     """What is shared from the frames that were asked for it, then all frames under that."""
     seen, m = without_walls(problem), width(problem.shared)
     few = problem if keyframes is None or m == 0 else problem.at(keyframes)
-    every = Covariance(arrow_of(seen))
+    every = Covariance(arrow_of(seen), few is problem)
     shared = every.shared() if few is problem else Covariance(arrow_of(without_walls(few))).shared()
     shift = shift_of(few)
     common = shift[:, shift.shape[1] - m :] * (DOUBT if is_centred else 1.0)

@@ -216,7 +216,7 @@ class FactoredChain:
     def _eliminate(self, blocks: Blocks, links: Links, carry: Carry, right: Right | None = None) -> Passed:
         diagonal = blocks.own.diagonal(dim1=-2, dim2=-1).double() + links.own
         stiffer = links._replace(own=links.own + stiffness(diagonal, self.damping[:, None]))
-        return eliminate(blocks.own, blocks.border, stiffer, carry, right, self.arrow.precision)
+        return eliminate(blocks.own, blocks.border, stiffer, carry, right, self.arrow.precision, right is not None)
 
 
 Factored = FactoredFrame | FactoredChain

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 LEAST_CURVATURE = 1e-3  # of an unknown, per natural step squared
+TOGETHER = 8  # frames whose share of the Schur complement is one product: where it is large, adding to it is what costs
 
 
 class Links(NamedTuple):
@@ -139,7 +140,7 @@ class Passed(NamedTuple):
 
     done: Eliminated
     carry: Carry
-    schur: Float[Tensor, "problems m m"]  # to be taken from the shared unknowns' block
+    schur: Float[Tensor, "problems m m"]  # to be taken from the shared unknowns' block; zero if not asked for
     forward: Forward | None  # of the right side that came along
 
 
@@ -150,11 +151,12 @@ def eliminate(
     carry: Carry,
     right: Right | None = None,
     precision: torch.dtype = torch.float64,
+    with_schur: bool = True,
 ) -> Passed:
     """Takes a window's frames out one after another, in float64; what is kept of them is kept in `precision`.
 
     A frame's row [A | B | right side] is one matrix, so that a frame costs two large products. The right side comes
-    along for nothing.
+    along for nothing (and with the Schur complement).
     """
     problems, count, n, m = border.shape
     rows = Rows(own, border, links.own, right)
@@ -167,7 +169,7 @@ def eliminate(
     for k, row in enumerate((here, next)):
         rows.load(k, row)
         rows.carry(k, carry, row)
-    tie, share = carry.tie.clone(), carry.own.new_zeros(problems, rows.width - n, rows.width - n)
+    tie, schur = carry.tie.clone(), Schur(problems, n, rows.width - n if with_schur else 0, carry.tie)
     for k, (d, D) in enumerate(zip(columns(links.far), links.far_ties(), strict=True)):
         rows.load(k + 2, second)
         P = inverse(here[..., :n])
@@ -178,7 +180,8 @@ def eliminate(
         here[..., :n] = tie  # A is done with
         solution = torch.bmm(P, here)
         next.baddbmm_(tie.mT, solution, alpha=-1)
-        share.baddbmm_(here[..., n:].mT, solution[..., n:])
+        if with_schur:
+            schur.add(here[..., n:], solution[..., n:])
         if D is None:
             second[..., :n].addcmul_(d * P, d.mT, value=-1)
             second[..., n:].addcmul_(d, solution[..., n:], value=-1)
@@ -190,8 +193,35 @@ def eliminate(
         solved[:, k] = solution[..., -1]
         here, next, second = next, second, here
     left = torch.stack([here, next], dim=1)
+    share = schur.total()
     forward = None if right is None else Forward(solved, left[..., -1], share[:, :m, m])
     return Passed(done, Carry(left[..., :n], left[..., n : n + m], tie), share[:, :m, :m], forward)
+
+
+class Schur:
+    """The sum of B' P B over frames, some of them at a time."""
+
+    def __init__(self, problems: int, n: int, width: int, like: Tensor) -> None:
+        self.sum = like.new_zeros(problems, width, width)
+        self.left, self.right = like.new_empty(2, problems, TOGETHER * n, width)
+        self.n, self.count = n, 0
+
+    def add(self, border: Float[Tensor, "problems n width"], solution: Float[Tensor, "problems n width"]) -> None:
+        place = slice(self.count * self.n, (self.count + 1) * self.n)
+        self.left[:, place], self.right[:, place] = border, solution
+        self.count += 1
+        if self.count == TOGETHER:
+            self._flush()
+
+    def total(self) -> Float[Tensor, "problems width width"]:
+        if self.count:
+            self._flush()
+        return self.sum
+
+    def _flush(self) -> None:
+        filled = slice(0, self.count * self.n)
+        self.sum.baddbmm_(self.left[:, filled].mT, self.right[:, filled])
+        self.count = 0
 
 
 class Rows:

@@ -53,9 +53,10 @@ def held(arrow: Arrow) -> Arrow:
 
 
 class Covariance:
-    """H^-1 of an arrow (see `held`); one way down its chain is taken when made, one way back by `frames`."""
+    """H^-1 of an arrow (see `held`); one way down its chain is taken when made, one way back by `frames`. Without
+    `is_shared` nothing is asked of the shared unknowns but what others say of them: it costs half."""
 
-    def __init__(self, arrow: Arrow) -> None:
+    def __init__(self, arrow: Arrow, is_shared: bool = True) -> None:
         self.arrow = arrow
         n, m = arrow.width, arrow.shared
         carry = Carry.nothing(len(arrow.corner), n, m, arrow.corner)
@@ -64,9 +65,9 @@ class Covariance:
         for window in arrow.windows():
             self.carried.append(carry)
             blocks = arrow.blocks(window)
-            passed = eliminate(blocks.own, blocks.border, arrow.links(window), carry)
+            passed = eliminate(blocks.own, blocks.border, arrow.links(window), carry, with_schur=is_shared)
             self.last, carry = passed.done, passed.carry
-            corner = corner + blocks.corner - passed.schur
+            corner = corner + blocks.corner - passed.schur if is_shared else corner
         self.corner = 0.5 * (corner + corner.mT)
 
     def shared(self) -> Float[Tensor, "problems m m"]:
@@ -86,7 +87,7 @@ class Covariance:
 
     def _eliminated(self, window: slice, came: Carry) -> Eliminated:
         blocks = self.arrow.blocks(window)
-        return eliminate(blocks.own, blocks.border, self.arrow.links(window), came).done
+        return eliminate(blocks.own, blocks.border, self.arrow.links(window), came, with_schur=False).done
 
 
 def way_back(done: Eliminated, joint: Tensor, follow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,21 +15,22 @@ Trial points cost a value each and no derivatives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fitting.solvers.base import Minimum, SolverOptions
+from fitting.solvers.base import SolverOptions
 from fitting.types import Stop
 
-REACH = 3.0  # natural steps
-FIRST_DAMPING = 1e-6
+FIRST_DAMPING = 1e-2
 LEAST, GREATEST = 1e-9, 1e8
-RETRY = 1e-3  # least damping after a rejected step
+MORE, RETRY = 8.0, 1e-4  # damping after a rejected step: times so much, and at least so much
+BARRIER, FORGET = 2.0, 0.5  # times a damping that was too little; no less for a while, and what is left of that a step later
 FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem
+AT_ONCE = 16  # matrices that are factored together
 SMALLEST = 1e-12  # of D, where the matrix has a diagonal of ones
 
 
@@ -39,24 +40,42 @@ class Model(NamedTuple):
     gradient: Float[Tensor, "rows unknowns"]
     matrix: Float[Tensor, "rows unknowns unknowns"]
     scale: Float[Tensor, "rows unknowns"]  # above 0: what the damping multiplies
+    reach: Float[Tensor, "rows unknowns"]  # natural steps that an unknown may go at once; infinite: any
 
 
+@runtime_checkable
 class Bending(Protocol):
-    """What is minimised: independent problems, asked for by number; x holds the unknowns of those asked for."""
+    """Independent problems that stand somewhere and can be moved; asked for by number."""
 
-    def value(self, x: Tensor, rows: Tensor) -> Float[Tensor, " rows"]: ...
+    count: int
 
-    def model(self, x: Tensor, rows: Tensor) -> Model: ...
+    def value(self, step: Tensor, rows: Tensor) -> Float[Tensor, " rows"]:
+        """At steps (rows, unknowns) away from where these problems stand, float64."""
+        ...
+
+    def model(self, rows: Tensor) -> Model:
+        """Where these problems stand."""
+        ...
+
+    def move(self, step: Tensor, rows: Tensor) -> None: ...
+
+
+class Rest(NamedTuple):
+    """How it ended; the problems stand where they ended, never higher than where they began."""
+
+    value: Float[Tensor, " problems"]
+    iterations: Int[Tensor, " problems"]
+    stop: tuple[Stop, ...]
 
 
 @dataclass
 class State:
-    """Where every problem of the batch is; changed in place."""
+    """How every problem of the batch fares; changed in place."""
 
-    x: Float[Tensor, "problems unknowns"]
     value: Float[Tensor, " problems"]
     model: Model
     damping: Float[Tensor, " problems"]
+    barrier: Float[Tensor, " problems"]  # a damping that was too little not long ago
     iterations: Int[Tensor, " problems"]
     quiet: Int[Tensor, " problems"]
     running: Bool[Tensor, " problems"]
@@ -64,16 +83,16 @@ class State:
     stop: list[Stop]
 
     @staticmethod
-    def begin(objective: Bending, x: Tensor) -> State:
-        problems, n = x.shape
-        value = objective.value(x, torch.arange(problems, device=x.device))
-        nothing, zeros = torch.zeros(problems, dtype=torch.long, device=x.device), value.new_zeros
+    def begin(objective: Bending, unknowns: int, like: Tensor) -> State:
+        problems, n = objective.count, unknowns
+        value = objective.value(like.new_zeros(problems, unknowns), torch.arange(problems, device=like.device))
+        nothing, zeros = torch.zeros(problems, dtype=torch.long, device=like.device), value.new_zeros
         finite = torch.isfinite(value)
         return State(
-            x=x.clone(),
             value=value,
-            model=Model(zeros(problems, n), zeros(problems, n, n), zeros(problems, n)),
+            model=Model(*(zeros(problems, *shape) for shape in ((n,), (n, n), (n,), (n,)))),
             damping=torch.full_like(value, FIRST_DAMPING),
+            barrier=torch.full_like(value, LEAST),
             iterations=nothing,
             quiet=nothing.clone(),
             running=finite,
@@ -85,9 +104,15 @@ class State:
         """New models of those that have moved."""
         moved = rows[self.stale[rows]]
         if len(moved):
-            for kept, made in zip(self.model, objective.model(self.x[moved], moved), strict=True):
+            for kept, made in zip(self.model, objective.model(moved), strict=True):
                 kept[moved] = made.to(kept)
             self.stale[moved] = False
+
+    def steps(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The next step of some problems and the decrease that is expected of it, a few at a time: matrices should stay
+        in the cache."""
+        parts = [solve(Model(*(part[few] for part in self.model)), self.damping[few]) for few in rows.split(AT_ONCE)]
+        return torch.cat([step for step, _ in parts]), torch.cat([predicted for _, predicted in parts])
 
     def finish(self, rows: Tensor, reason: Stop) -> None:
         self.running[rows] = False
@@ -95,62 +120,64 @@ class State:
             self.stop[row] = reason
 
 
-def minimise(objective: Bending, x: Tensor, options: SolverOptions) -> Minimum:
-    """Unknowns are (problems, n), in natural steps. The objective never rises. Problems whose model is not finite stop
-    where they are."""
-    state = State.begin(objective, x)
+def minimise(objective: Bending, unknowns: int, options: SolverOptions, like: Tensor) -> Rest:
+    """Steps are (problems, unknowns), in natural steps, with the dtype and on the device of `like`. The objective never
+    rises. A problem whose model is not finite stops where it is."""
+    state = State.begin(objective, unknowns, like)
     while True:
         rows = torch.nonzero(state.running & (state.iterations < options.iterations))[:, 0]
         if len(rows) == 0:
-            return Minimum(state.x, state.value, state.iterations, tuple(state.stop))
+            return Rest(state.value, state.iterations, tuple(state.stop))
         state.refresh(objective, rows)
-        gradient, matrix, scale = (part[rows] for part in state.model)
-        step, predicted = solve(gradient, matrix, scale, state.damping[rows])
+        step, predicted = state.steps(rows)
         broken = ~torch.isfinite(predicted)
-        state.finish(rows[broken], Stop.NOT_FINITE)
         size = state.value[rows].abs().clamp(min=1e-12)
-        done = (predicted <= options.tolerance * size) & (state.damping[rows] <= FAITHFUL)
-        state.finish(rows[done & ~broken], Stop.CONVERGED)
+        done = ~broken & (predicted <= options.tolerance * size) & (state.damping[rows] <= FAITHFUL)
+        state.finish(rows[broken], Stop.NOT_FINITE)
+        state.finish(rows[done], Stop.CONVERGED)
         going = ~(done | broken)
         if going.any():
-            attempt(objective, state, rows[going], step[going], predicted[going], options.tolerance)
+            attempt(objective, state, rows[going], Trial(step[going].to(like), predicted[going]), options.tolerance)
 
 
-def attempt(
-    objective: Bending, state: State, rows: Tensor, step: Tensor, predicted: Tensor, tolerance: float
-) -> None:
+class Trial(NamedTuple):
+    """A step of some problems, and the decrease that is expected of it."""
+
+    step: Float[Tensor, "rows unknowns"]
+    predicted: Float[Tensor, " rows"]
+
+
+def attempt(objective: Bending, state: State, rows: Tensor, trial: Trial, tolerance: float) -> None:
     """One step of some problems."""
     before, damping = state.value[rows], state.damping[rows]
-    trial = state.x[rows] + step.to(state.x)
-    value = objective.value(trial, rows)
+    value = objective.value(trial.step, rows)
     state.iterations[rows] += 1
     decrease = before - value
     better = torch.isfinite(value) & (decrease >= 0)
     accepted = rows[better]
-    state.x[accepted], state.value[accepted], state.stale[accepted] = trial[better], value[better], True
-    gain = decrease / predicted.clamp(min=1e-300)
+    objective.move(trial.step[better], accepted)
+    state.value[accepted], state.stale[accepted] = value[better], True
+    gain = decrease / trial.predicted.clamp(min=1e-300)
     factor = torch.where(gain > 0.9, 0.2, torch.where(gain > 0.75, 0.5, torch.where(gain < 0.25, 2.0, 1.0)))
-    after = torch.where(better, (damping * factor).clamp(min=LEAST), (8 * damping).clamp(min=RETRY))
-    state.damping[rows] = after
+    barrier = torch.where(better, (FORGET * state.barrier[rows]).clamp(min=LEAST), BARRIER * damping)
+    after = torch.where(better, torch.maximum(damping * factor, barrier), (MORE * damping).clamp(min=RETRY))
+    state.damping[rows], state.barrier[rows] = after, barrier
 
     size = before.abs().clamp(min=1e-12)
-    rounding = max(1e-2 * tolerance, 4 * torch.finfo(state.x.dtype).eps)
+    rounding = max(1e-2 * tolerance, 4 * torch.finfo(trial.step.dtype).eps)
     small = better & (decrease <= tolerance * size)
     state.quiet[rows] = torch.where(small, state.quiet[rows] + 1, torch.where(better, 0, state.quiet[rows]))
     state.finish(rows[(state.quiet[rows] >= QUIET) | (after > GREATEST)], Stop.NO_DESCENT)
-    state.finish(rows[~better & (predicted <= rounding * size)], Stop.CONVERGED)
+    state.finish(rows[~better & (trial.predicted <= rounding * size)], Stop.CONVERGED)
 
 
 def solve(
-    gradient: Float[Tensor, "rows n"],
-    matrix: Float[Tensor, "rows n n"],
-    scale: Float[Tensor, "rows n"],
-    damping: Float[Tensor, " rows"],
+    model: Model, damping: Float[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
     """The step, and the decrease that the absolute matrix foretells."""
-    unit = scale.rsqrt()
-    held = matrix * unit[:, :, None] * unit[:, None]
-    held.diagonal(dim1=1, dim2=2).add_(damping[:, None] + gradient.abs() / REACH * unit.square())
+    gradient, unit = model.gradient, model.scale.rsqrt()
+    held = model.matrix * unit[:, :, None] * unit[:, None]
+    held.diagonal(dim1=1, dim2=2).add_(damping[:, None] + gradient.abs() / model.reach * unit.square())
     factor, pivots = absolute_factor(held)
     right = -gradient * unit
     solved = torch.linalg.ldl_solve(factor, pivots, right[..., None])[..., 0]
