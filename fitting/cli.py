@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("stopped: what was written so far is whole and stays", file=sys.stderr)
+        print("stopped: what was written is whole and stays; the same command goes on from there", file=sys.stderr)
         return 130
 
 

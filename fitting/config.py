@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fitting.contact import with_contact
 from fitting.smplifyx_keys import understands
 from fitting.smplifyx_yaml import OPTIONS, is_smplifyx, translate
-from fitting.terms import Terms
+from fitting.terms import Interpenetration, Terms
 from fitting.types import ConfigError
 
 # Words people use for blocks of parameters, and the names they have here.
@@ -192,6 +193,10 @@ class FitConfig(Record):
     flame_out_dir: Path | None = Field(
         default=None, description="where flame_params.npy goes, instead of the output folder"
     )
+    export_dir: Path | None = Field(
+        default=None, description="where the files of a trainer's format go, instead of a folder of its name in output"
+    )
+    au: Path | None = Field(default=None, description="OpenFace csv of the same frames, for au.csv of talking_gaussian")
     start: str | None = Field(
         default=None, description="null: from nothing; input: what came with it; codes of a regressor: docs/formats.md"
     )
@@ -206,9 +211,27 @@ class FitConfig(Record):
     codes: CodesConfig = CodesConfig()
     detector: DetectorConfig = DetectorConfig()
     render: RenderConfig = RenderConfig()
+    contact: bool = Field(
+        default=False,
+        strict=True,
+        description="no part of the body inside another: short for the last stage twice more, with "
+        "`terms.interpenetration`; conf.yaml has these stages in its place",
+    )
     terms: Terms = Terms()
     search: SearchConfig | None = Field(default=None, description="several starts, where one may be wrong")
     stages: tuple[StageConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_of_contact(cls, tree: Any) -> Any:
+        wanted = isinstance(tree, dict) and tree.get("contact") is True
+        return with_contact(tree, Interpenetration().sigma) if wanted else tree
+
+    @model_validator(mode="after")
+    def _no_contact_left(self) -> FitConfig:
+        if self.contact:
+            raise ValueError("contact is for recipes as they stand in YAML; give stages that are objects the term")
+        return self
 
     @staticmethod
     def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> FitConfig:

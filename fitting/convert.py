@@ -8,18 +8,17 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from fitting import bodies, codes, exports
+from fitting.coded_pose import CODED, GIVE
+from fitting.codes import track_params
 from fitting.config import Record
-from fitting.crop_camera import assumed_cameras, face_front, weak_from_crops
-from fitting.track import Track, filled
-from fitting.transfer import transfer
+from fitting.crop_camera import assumed_cameras, face_front, placed_in_crops
+from fitting.track import Track, filled, gaps
+from fitting.transfer import check_convertible, transfer
 from fitting.types import Body, ConfigError, InputError, ModelError
 from fitting.worlds import placed, rotmat_to_rotvec, settled, with_fingers
-
-LATER_PERSON = "person_{}"
-FILES = ("params",)  # every person has files of his own names
 
 
 class ConvertConfig(Record):
@@ -33,7 +32,11 @@ class ConvertConfig(Record):
     body: str | None = Field(default=None, description="model that decodes the codes: its name or file")
     body_folder: Path | None = Field(default=None, description="the shelf of model files; default: models/")
     gender: Literal["neutral", "male", "female"] = Field(default="neutral", description="which of the model's files")
-    vposer: Path | None = Field(default=None, description="VPoser's checkpoint, for codes of its 32 numbers")
+    vposer: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("vposer", "vposer_ckpt"),
+        description="VPoser's checkpoint, for codes of its 32 numbers",
+    )
     convert_model: str | None = Field(default=None, description="convert the codes to this model: its name or file")
     codes_model: str | None = Field(default=None, description="which model the codes belong to, where files do not say")
     order: Literal["expression,global,jaw", "expression,jaw,global"] | None = Field(
@@ -65,11 +68,15 @@ def convert(config: ConvertConfig, watcher: Listener) -> list[Path]:
     for track in persons(codes.read(config.input, options), config):
         for note in track.notes:
             watcher.note(f"{track.format}: {note}")
+        lost = gaps(track)
+        if lost is not None:
+            watcher.note(f"{lost}: interpolated between their neighbours, held at the ends, and marked")
         track, body, notes = prepared(with_options(track, config), export, config)
         for note in notes:
             watcher.note(note)
         export.check(config.to, track)
-        for path in export.write(track, exports.Target(folder_of(config, track), body, action_units=config.au)):
+        target = exports.Target(folder_of(config, track), body, action_units=config.au, note=watcher.note)
+        for path in export.write(track, target):
             watcher.wrote(path)
             written.append(path)
     return written
@@ -94,16 +101,18 @@ def with_options(track: Track, config: ConvertConfig) -> Track:
 
 def prepared(track: Track, export: exports.Export, config: ConvertConfig) -> tuple[Track, Body | None, list[str]]:
     """Gaps filled, camera and world settled, converted if asked for; the body that decodes the result; notes."""
+    if config.convert_model is not None:
+        check_convertible(track.codes.model, config.convert_model)
     track = filled(track)
     body = decoder(track, export, config)
-    if body is not None and track.crops is not None and track.image_sizes is not None:
-        track = weak_from_crops(track, body)
+    if body is not None and track.crops is not None and track.image_sizes is not None and is_unplaced(track):
+        track = placed_in_crops(track, body, assumed_cameras(track, config.focal))
     if track.weak is not None and (track.image_sizes is not None or export.needs_camera):
         front = None if body is None else face_front(track, body)
         track = placed(track, assumed_cameras(track, config.focal), front)
     track = with_fingers(settled(with_pose(track, body), body), body)
     body = getattr(body, "inner", body)  # from here on joints are rotations
-    if track.codes.K is None and "transl" in track.values and track.image_sizes is not None:
+    if track.codes.K is None and "transl" in track.values and track.image_sizes is not None and track.has_camera:
         track = replace(track, codes=replace(track.codes, K=assumed_cameras(track, config.focal)))
     if config.convert_model is None or config.convert_model == track.codes.model:
         return track, body, []
@@ -116,6 +125,10 @@ def prepared(track: Track, export: exports.Export, config: ConvertConfig) -> tup
     return found.track, target, [found.track.notes[-1]]
 
 
+def is_unplaced(track: Track) -> bool:
+    return track.weak is None and "transl" not in track.values and track.world_from_codes is None
+
+
 def decoder(track: Track, export: exports.Export, config: ConvertConfig) -> Body | None:
     """The body whose codes these are, where one is asked for or needed.
 
@@ -125,11 +138,17 @@ def decoder(track: Track, export: exports.Export, config: ConvertConfig) -> Body
     needed = export.needs_body or config.convert_model is not None or (turns and "transl" in export.needs)
     if config.body is None and not needed:
         return None
+    if config.body is None and track.codes.model == track_params.MODEL:
+        raise ModelError(
+            f"{track.format} holds how a head moves and a focal length, no face that keyfit has a model of: start a "
+            "fit with it (fit.py --start), which can be written in any format"
+        )
     body = load(config.body or track.codes.model, config)
     mine, its = track.codes.model, body.name
-    if mine != its and not {"flame", "bfm09"} & {mine, its}:
+    unknown_version = "flame" in (mine, its) and mine.startswith("flame") and its.startswith("flame")
+    if mine != its and not unknown_version and {"betas", "expression"} & set(track.values):
         raise ModelError(
-            f"--body {its}: these codes belong to {mine}, and decoded with {its} they are another face: give the file "
+            f"--body {its}: these codes belong to {mine}, and decoded with {its} they are somebody else: give the file "
             f"of {mine}, and --convert_model {its} if you want codes of {its}"
         )
     return body
@@ -141,7 +160,7 @@ def with_pose(track: Track, body: Body | None) -> Track:
     if code is None or "body_pose" in track.values:
         return track
     if body is None or "pose_embedding" not in {block.name for block in body.blocks}:
-        raise ModelError(f"{track.format}: body_pose is VPoser's code: give its checkpoint with --vposer")
+        raise ModelError(f"{track.format}: {CODED}: {GIVE}")
     vector = torch.as_tensor(code)[:, None].to(body.neutral(1, 1)["transl"])
     full = body.full(body.neutral(len(track), 1).replace({"pose_embedding": vector}))
     rows = rotmat_to_rotvec(full["body_pose"][:, 0].double().numpy()).reshape(len(track), -1)
@@ -157,9 +176,7 @@ def folder_of(config: ConvertConfig, track: Track) -> Path:
     if config.to == "flame_params":
         return exports.destination(config.output or parent_of(config.input), config.flame_out_dir)
     folder = config.output or parent_of(config.input) / config.to
-    if config.to in FILES:
-        return folder
-    return folder if track.person == "000" else folder / LATER_PERSON.format(track.person)
+    return exports.EXPORTS[config.to].folder(folder, track.person)
 
 
 def parent_of(path: Path) -> Path:

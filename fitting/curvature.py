@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting import geodesic
+from fitting import geodesic, slopes
 from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, add_surface, unit_vector
 from fitting.motion import Motion
 from fitting.pixels import add_rows, differentiate_pixels, few_at_a_time
@@ -34,6 +34,8 @@ class LeastSquares:
     problem: Problem
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if slopes.is_closed(self.problem):
+            return slopes.evaluate(self.problem.of(rows), x)
         return self.problem.evaluate(x, rows)
 
     def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ so that a frame that could be seen from both sides goes with its neighbours. The
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +19,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fitting.calm import calm
-from fitting.config import FitConfig, SearchConfig
+from fitting.config import FitConfig, SearchConfig, StageConfig
 from fitting.evidence import Case, apart, as_evidence
+from fitting.journal import Journal
 from fitting.layouts.sides import other_side, swapped
 from fitting.problem import Problem
 from fitting.solve import Progress, join, run_stages
@@ -29,6 +31,7 @@ from fitting.types import Parameters
 
 TURN_SIGMA = 0.35  # radians from frame to frame: what a quick turn does at 25 frames per second
 DEAREST_TURN = 8.0  # what any turn costs at most: a cut that nobody marked must not forbid the truth
+MET = 0.2  # radians between two that look the same way
 SWAP_COST = 4.0  # of taking left for right, or of going back: swaps come in runs
 
 
@@ -49,9 +52,10 @@ class Candidate:
     start: Parameters  # (1, frames)
     focal_factor: float
     swapped: bool
+    arms: str = "hanging"
 
 
-def search(case: Case, config: FitConfig, progress: Progress) -> Found:
+def search(case: Case, config: FitConfig, progress: Progress, journal: Journal | None = None) -> Found:
     """The best candidate of every frame, fitted. Without `search` in the recipe, or with a regressor's word: one guess.
 
     Raises InputError when no frame has enough keypoints.
@@ -64,13 +68,11 @@ def search(case: Case, config: FitConfig, progress: Progress) -> Found:
     # One yard-stick for all: a candidate must not win because it believes that the person is small.
     size_px = torch.stack([evidence.subject_px for evidence in every]).median(dim=0).values
     seen = torch.nonzero(case.seen)[:, 0]
-    stages = config.model_copy(update={"stages": wanted.stages})
     pairs = zip(tried, every, strict=True)
     problem = side_by_side(
         [independent(one, replace(evidence, subject_px=size_px), config).select(seen) for one, evidence in pairs]
     )
-    result, _, _ = run_stages(problem, stages, lambda _, done, count: progress("searching", done, count))
-    costs = final_costs(problem, result, stages).unflatten(0, (len(tried), -1)).T
+    result, costs = run_candidates(problem, tried, config, wanted.stages, progress, journal)
     known = {name: value.unflatten(0, (len(tried), -1)) for name, value in result.items() if name in tried[0].start}
     fitted = [Parameters({name: value[k] for name, value in known.items()}) for k in range(len(tried))]
     path = choose(tried, costs.cpu().numpy(), fitted, links(every[0].linked[0], seen))
@@ -78,6 +80,52 @@ def search(case: Case, config: FitConfig, progress: Progress) -> Found:
     if not case.observations.is_clip:
         return found
     return replace(found, start=calm(found.start, every[0].linked[0], every[0].fps))
+
+
+def run_candidates(
+    problem: Problem,
+    tried: list[Candidate],
+    config: FitConfig,
+    stages: Sequence[StageConfig],
+    progress: Progress,
+    journal: Journal | None,
+) -> tuple[Parameters, Float[Tensor, "frames candidates"]]:
+    """All stages; candidates that have met after the first go on as one. Those that were left have an infinite cost."""
+
+    def run(some: Problem, chosen: Sequence[StageConfig]) -> Parameters:
+        report = lambda _, done, count: progress("searching", done, count)  # noqa: E731
+        return run_stages(some, config.model_copy(update={"stages": tuple(chosen)}), report, journal)[0]
+
+    result = run(problem, stages[:1])
+    going = torch.ones(problem.count, dtype=torch.bool, device=problem.K.device)
+    if len(stages) > 1:
+        costs = final_costs(problem, result, config.model_copy(update={"stages": tuple(stages[:1])}))
+        going = first_there(tried, result, costs)
+        rows = torch.nonzero(going)[:, 0]
+        part = replace(problem, base=result).select(rows)
+        moved = run(part, stages[1:])
+        before = problem.start.replace(result)
+        kept = (name for name in moved if name in problem.start)
+        result = Parameters({name: before[name].index_copy(0, rows, moved[name]) for name in kept})
+    costs = final_costs(problem, result, config.model_copy(update={"stages": tuple(stages)}))
+    return result, costs.masked_fill(~going, torch.inf).unflatten(0, (len(tried), -1)).T
+
+
+def first_there(
+    tried: list[Candidate], result: Parameters, costs: Float[Tensor, " problems"]
+) -> Bool[Tensor, " problems"]:
+    """Of candidates that differ in nothing but where they looked at first, and now look the same way, the cheapest."""
+    count = len(tried)
+    turns, cost = result["global_orient"][:, 0, 0].unflatten(0, (count, -1)), costs.unflatten(0, (count, -1))
+    kinds = [(one.focal_factor, one.swapped, one.arms) for one in tried]
+    same = torch.tensor([[a == b for b in kinds] for a in kinds], device=costs.device)
+    near = (roma.rotmat_geodesic_distance(turns[:, None], turns[None]) < MET) & same[..., None]
+    going = torch.zeros_like(cost, dtype=torch.bool)
+    frames = torch.arange(cost.shape[1], device=costs.device)
+    for chosen in cost.argsort(dim=0):
+        is_new = ~(near[chosen, :, frames].mT & going).any(dim=0)
+        going[chosen, frames] = is_new
+    return going.flatten()
 
 
 def knows_the_start(case: Case) -> bool:
@@ -94,7 +142,7 @@ def candidates(case: Case, wanted: SearchConfig) -> list[Candidate]:
         for factor in wanted.focal_factors:
             lens = replace(sides, K=scale_focal(case.K, torch.full_like(case.K[:, 0, 0], factor)))
             for facing, arms in itertools.product(wanted.facing, wanted.arms):
-                found.append(Candidate(lens, guess(lens, facing, arms), factor, exchanged))
+                found.append(Candidate(lens, guess(lens, facing, arms), factor, exchanged, arms))
     return found
 
 

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 
 from fitting import bodies, codes, detectors, exports, hypotheses, readers, samples, start, start_codes, writers
+from fitting.action_units import read_action_units
 from fitting.config import FitConfig
 from fitting.evidence import Case, bind, without_frames
+from fitting.journal import Journal, discard
 from fitting.layouts import MEDIAPIPE105_IN_478, MEDIAPIPE478
 from fitting.quality import suspicious
 from fitting.solve import solve
 from fitting.together import join
+from fitting.track import gaps
 from fitting.truth import compare
 from fitting.types import Body, ConfigError, DependencyError, InputError, Observations, Pictures, Solution, Stop
 
@@ -50,7 +53,8 @@ class Silence:
 def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
     """Fits every person of the input and writes the configured outputs; one solution per person.
 
-    Raises FitError: see `types.py` for its kinds. What was written before stays.
+    A run that was cut off goes on after the last stage that it finished. Raises FitError: see `types.py` for its kinds.
+    What was written before stays.
     """
     watcher = watcher or Silence()
     check_outputs(config)
@@ -69,7 +73,11 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
                 raise InputError(f"{config.input}: {start.TOO_FEW}")
             watcher.note(f"person {observations.person} is left out: {start.TOO_FEW}")
             continue
-        solution = fit_person(case, config, watcher)
+        # A single frame is fitted sooner than anybody stops it.
+        journal = Journal(config.output_folder(), observations.person, watcher.note) if len(observations) > 1 else None
+        solution = fit_person(case, config, watcher, journal)
+        if journal is not None:
+            journal.tell()  # where nothing was left to be solved
         for what, frames in (("cuts before", solution.cuts), ("landmarks not to be trusted in", solution.suspicious)):
             if frames:
                 watcher.note(f"person {observations.person}: {what} frame {', '.join(map(str, frames))}")
@@ -81,27 +89,28 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
     if not solutions:
         raise InputError(f"{config.input}: {start.TOO_FEW}")
     draw(solutions, config, watcher)
+    discard(config.output_folder())
     return solutions
 
 
-def fit_person(case: Case, config: FitConfig, watcher: Watcher) -> Solution:
+def fit_person(case: Case, config: FitConfig, watcher: Watcher, journal: Journal | None = None) -> Solution:
     """Search, start and stages; once more without the frames that the first result shows not to be this person's."""
-    solution = fit_once(case, config, watcher)
+    solution = fit_once(case, config, watcher, journal)
     wrong = suspicious(solution)
     if not wrong:
         return solution
     trusted = without_frames(case, wrong)
     if start.can_place(trusted):
-        solution = fit_once(trusted, config, watcher)
+        solution = fit_once(trusted, config, watcher, journal)
     return replace(solution, suspicious=wrong)
 
 
-def fit_once(case: Case, config: FitConfig, watcher: Watcher) -> Solution:
-    found = hypotheses.search(case, config, watcher.progress)
+def fit_once(case: Case, config: FitConfig, watcher: Watcher, journal: Journal | None = None) -> Solution:
+    found = hypotheses.search(case, config, watcher.progress, journal)
     if found.swapped:
         frames = ", ".join(map(str, found.swapped))
         watcher.note(f"person {case.observations.person}: left and right were exchanged in frame {frames}")
-    return solve(found.case, found.start, config, watcher.progress)
+    return solve(found.case, found.start, config, watcher.progress, journal)
 
 
 def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher: Watcher) -> None:
@@ -113,19 +122,28 @@ def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher
             continue
         watcher.progress(f"writing {name}", 0, len(solution))
         place = exports.destination(folder, config.flame_out_dir) if name == "npy" else folder
-        found = writers.WRITERS[name](solution, place) if name in writers.WRITERS else export(name, solution, place)
+        if name in writers.WRITERS:
+            found = writers.WRITERS[name](solution, place)
+        else:
+            found = export(name, solution, config, watcher)
         for path in found:
             watcher.wrote(path)
     for path in writers.report.write(so_far, config.to_yaml(), folder, truth=known_truth(so_far)):
         watcher.wrote(path)
 
 
-def export(name: str, solution: Solution, folder: Path) -> list[Path]:
-    """A trainer's format, in a folder of its name; persons beyond the first in folders of their own."""
+def export(name: str, solution: Solution, config: FitConfig, watcher: Watcher) -> list[Path]:
+    """A trainer's format, in `export_dir` or a folder of its name; persons beyond the first in folders of their own."""
     track = exports.track_of(solution)
     exports.EXPORTS[name].check(name, track)
-    person = () if track.person == "000" else (f"person_{track.person}",)
-    target = exports.Target(folder.joinpath(name, *person), solution.body, solution.observations)
+    folder = exports.EXPORTS[name].folder(config.export_dir or config.output_folder() / name, track.person)
+    target = exports.Target(
+        folder,
+        exports.decoding_body(solution),
+        solution.observations,
+        config.au,
+        note=lambda text: watcher.note(f"{name}: {text}"),
+    )
     return exports.EXPORTS[name].write(track, target)
 
 
@@ -216,6 +234,9 @@ def with_start(observations: Observations, config: FitConfig, body: Body, watche
         track = start_codes.converted(track, theirs, body)
         watcher.note(track.notes[-1])
     found = start_codes.codes_for(observations, track, body, K)
+    lost = gaps(replace(track, codes=found))
+    if lost is not None:
+        watcher.note(f"start, {lost}: the fit begins between their neighbours there")
     if config.camera.focal is not None or config.camera.fov is not None:
         found = start_codes.refocused(found, K)
     return replace(observations, start=found)
@@ -255,3 +276,5 @@ def check_outputs(config: FitConfig) -> None:
     unknown = [name for name in config.outputs if name not in known]
     if unknown:
         raise ConfigError(f"unknown output {unknown[0]!r}: choose from {', '.join(known)}")
+    if config.au is not None:
+        read_action_units(config.au)  # a table of another kind is refused before anything is fitted

@@ -124,13 +124,20 @@ class Problem:
     def scene(self, parameters: Parameters) -> Scene:
         """The body and its picture, both made when a term looks at them."""
 
-        def take_picture() -> tuple[Posed, Tensor]:
-            posed = self.body.pose(parameters)
-            camera = world_to_camera(self.points(posed, parameters))
-            return posed, camera_to_pixels(camera, self.camera(parameters))
-
         full = self.body.full(parameters)
-        return Scene(self.body, self.yard_stick, full, self.start, self.evidence, take_picture)
+        start = self.full_start if "anchor" in self.terms else self.start  # nothing else looks at it
+
+        def take_picture() -> tuple[Posed, Tensor]:
+            posed = self.body.pose(full)
+            camera = world_to_camera(self.points(posed, full))
+            return posed, camera_to_pixels(camera, self.camera(full))
+
+        return Scene(self.body, self.yard_stick, full, start, self.evidence, take_picture)
+
+    @cached_property
+    def full_start(self) -> Parameters:
+        """With the rotations behind codes: what an anchor of joints holds on to."""
+        return self.body.full(self.start)
 
     def points(self, posed: Posed, parameters: Parameters) -> Float[Tensor, "problems frames points 3"]:
         """Keypoints in the world, each moved by its offset along the head's x and y axes where there are offsets."""

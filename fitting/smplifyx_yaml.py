@@ -59,7 +59,7 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
         "search": {"stages": [camera_stage(), stages[0]]},
-        "stages": [camera_stage(), *stages],
+        "stages": stages[1:] or stages,  # the search has been through the first
     }
     if "max_persons" in theirs:
         tree["detector"] = {"max_persons": int(number(theirs, "max_persons", 3.0))}
@@ -74,8 +74,8 @@ def folders(theirs: Mapping[str, Any]) -> dict[str, Any]:
     if theirs.get("data_folder"):
         found["input"] = str(theirs["data_folder"])
     if theirs.get("output_folder"):
-        found["output"] = str(theirs["output_folder"])
-    wanted = {"params": True, "pkl": True, "obj": flag(theirs, "save_meshes", True)}
+        found["output"] = found["export_dir"] = str(theirs["output_folder"])  # results/<image>/<person>.pkl in it
+    wanted = {"params": True, "smplifyx": True, "obj": flag(theirs, "save_meshes", True)}
     wanted["overlay"] = flag(theirs, "visualize", False)
     found["outputs"] = [name for name, is_wanted in wanted.items() if is_wanted]
     if "use_cuda" in theirs:
@@ -130,7 +130,8 @@ def camera_stage() -> dict[str, Any]:
     groups = {**dict.fromkeys(("body", "left_hand", "right_hand", "face", "contour"), 0.0), "torso": 1.0}
     keypoints = {"kernel": "squared", "groups": groups, "points": {}}
     free = ["global_orient", "transl"]
-    return {"name": "camera", "free": free, "iterations": 30, "tolerance": 1e-3, "terms": {"keypoints": keypoints}}
+    found = {"name": "camera", "free": free, "iterations": 12, "tolerance": 1e-2, "bends": True}
+    return {**found, "terms": {"keypoints": keypoints}}
 
 
 def stage(
@@ -155,8 +156,8 @@ def stage(
     return {
         "name": f"stage {k + 1}",
         "free": free,
-        "iterations": 150 if last else 30,
-        "tolerance": 1e-5 if last else 1e-3,
+        "iterations": 80 if last else 30,
+        "tolerance": 3e-5 if last else 1e-3,
         "bends": last or with_hands,  # of fingers, whose points are further off than the fingers are long
         "terms": found,
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,22 +16,34 @@ from fitting.ambiguity import ambiguities
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, as_evidence
-from fitting.newton import Newton
+from fitting.journal import Journal, Page, Reached
+from fitting.newton import Newton, has_model
 from fitting.problem import Problem, pick
-from fitting.solvers import SOLVERS, Minimum, SolverOptions
+from fitting.solvers import SOLVERS, Minimum, SolverOptions, saddle_free
+from fitting.solvers.saddle_free import Rest
 from fitting.stagnation import name_stagnation
 from fitting.summary import summarise
 from fitting.terms import Terms
 from fitting.types import Block, Body, ConfigError, Parameters, Solution, Stop
 from fitting.uncertainty import centre, error_bars
 
-LONGEST_WITH_ERROR_BARS = 1000  # frames of one clip: with landmark offsets they cost some milliseconds a frame
+LONGEST_WITH_ERROR_BARS = 10_000  # frames of one clip: with landmark offsets they cost some 25 ms a frame
+
+SMALLEST_CHUNK = 32  # problems: fewer are not shared out among threads
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
+Found = TypeVar("Found")
 
 
-def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress = lambda *_: None) -> Solution:
-    """Runs the stages on a clip as one problem, on photos as one problem each.
+def solve(
+    case: Case,
+    start: Parameters,
+    config: FitConfig,
+    progress: Progress = lambda *_: None,
+    journal: Journal | None = None,
+) -> Solution:
+    """Runs the stages on a clip as one problem, on photos as one problem each; with a journal, those that it does not
+    know yet.
 
     `start` is (1, frames). The objective of the last stage is never higher at the result than at the start: a problem
     whose result is worse keeps its start and says so. Raises ConfigError for a block that the body does not have.
@@ -54,12 +68,13 @@ def solve(case: Case, start: Parameters, config: FitConfig, progress: Progress =
         free=(),
     )
     fittable = torch.nonzero(evidence.seen.any(dim=1))[:, 0]
-    result, iterations, stop = run_stages(problem.select(fittable), config, progress)
+    result, iterations, stop = run_stages(problem.select(fittable), config, progress, journal)
     result, stop = keep_better(problem.select(fittable), pick(start, fittable), result, stop)
     stop = name_stagnation(problem.select(fittable), result, stop)
     solution = summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)
     if not config.error_bars or result["transl"].shape[1] > LONGEST_WITH_ERROR_BARS:
         return solution
+    progress("estimating error bars", 0, frames)
     return with_error_bars(solution, problem.select(fittable), fittable, result, config)
 
 
@@ -95,33 +110,60 @@ def with_error_bars(
     return replace(solution, ambiguities=ambiguities(belief, solution))
 
 
-def run_stages(problem: Problem, config: FitConfig, progress: Progress) -> tuple[Parameters, Tensor, list[Stop]]:
-    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop."""
-    count = problem.count
-    parts, iterations = [], []
-    stop: list[Stop] = []
-    for first in range(0, count, config.chunk):
-        chunk = problem.select(torch.arange(first, min(first + config.chunk, count), device=problem.K.device))
-        total = torch.zeros(chunk.count, dtype=torch.long, device=problem.K.device)
-        for number, stage in enumerate(config.stages):
+def run_stages(
+    problem: Problem, config: FitConfig, progress: Progress, journal: Journal | None = None
+) -> tuple[Parameters, Tensor, list[Stop]]:
+    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop.
+
+    Chunks are solved in as many threads as torch has, each with one: large products gain less from a second thread than
+    all else does.
+    """
+    frames, count = problem.frames, problem.count
+    threads = torch.get_num_threads() if problem.K.device.type == "cpu" and count > SMALLEST_CHUNK else 1
+    size = min(config.chunk, max(SMALLEST_CHUNK, -(-count // threads)))
+    parts = [problem.select(rows) for rows in torch.arange(count, device=problem.K.device).split(size)]
+    pages = [Page.blank(part) for part in parts] if journal is None else journal.pages(parts, config)
+    done = [part.count * page.reached.stages / len(config.stages) for part, page in zip(parts, pages, strict=True)]
+
+    def run(number: int) -> Reached:
+        chunk, reached = parts[number], pages[number].reached
+        for stage in config.stages[reached.stages :]:
+            chunk = replace(chunk, base=reached.base)
             chunk = prepare(chunk, stage, config.stage_terms(stage).settled(chunk.evidence))
             chunk, minimum = run_stage(chunk, stage)
-            total += minimum.iterations
-            done = first + chunk.count * (number + 1) / len(config.stages)
-            progress("fitting", int(done * problem.evidence.seen.shape[1]), count * problem.evidence.seen.shape[1])
-        parts.append(chunk.base)
-        iterations.append(total)
-        stop.extend(minimum.stop)
-    return join(parts), torch.cat(iterations), stop
+            reached = reached.after(chunk.base, minimum.iterations, minimum.stop)
+            pages[number].save(reached)
+            done[number] += chunk.count / len(config.stages)
+            progress("fitting", round(sum(done) * frames), count * frames)
+        return reached
+
+    found = in_threads(run, len(parts), threads)
+    iterations = torch.cat([one.iterations for one in found])
+    return join([one.base for one in found]), iterations, [reason for one in found for reason in one.stop]
 
 
-def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum]:
+def in_threads(run: Callable[[int], Found], count: int, threads: int) -> list[Found]:
+    """What `run` gives for every number, torch's own threads shared out among so many."""
+    if min(count, threads) < 2:
+        return [run(number) for number in range(count)]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(count, threads)) as pool:
+            return list(pool.map(run, range(count)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
     """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over."""
     options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
     chosen = keyframes(problem, stage.keyframes)
     part = (problem if chosen is None else problem.at(chosen)).watching()
-    objective = Newton(part) if stage.bends else LeastSquares(part)
-    minimum = SOLVERS[stage.solver](objective, part.zero(), options)
+    if stage.bends and stage.solver == "lm" and has_model(part):
+        newton = Newton(part)
+        rest = saddle_free.minimise(newton, newton.unknowns, options, part.K)
+        return replace(problem, base=newton.here), rest
+    minimum = SOLVERS[stage.solver](LeastSquares(part), part.zero(), options)
     moved = part.retract(minimum.x)
     if stage.centre and part.frames > 1 and part.shared:
         moved = moved.replace(centre(replace(part, base=moved)))

@@ -176,7 +176,8 @@ def check_model(codes: Codes, body: Body) -> None:
     if len(names) > 1 and not unknown_version and {"betas", "expression"} & set(codes.values):
         raise InputError(
             f"start: these codes belong to {codes.model!r} and the body is {body.name!r}; its coefficients mean other "
-            f"faces: set body.model to {codes.model!r}, or give codes without betas and expression"
+            f"people: set body.model to {codes.model!r}, or take only their pose, without betas and "
+            "expression: --codes.pose_only true"
         )
 
 

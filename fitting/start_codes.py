@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from fitting.coded_pose import as_moved
 from fitting.crop_camera import face_front
-from fitting.track import Track, filled, is_rotation, sized
+from fitting.track import Track, filled, is_rotation, matched, sized
 from fitting.transfer import transfer
 from fitting.types import Body, Codes, InputError, Observations
 from fitting.worlds import placed, recentred, settled, with_fingers
@@ -19,24 +20,27 @@ from fitting.worlds import placed, recentred, settled, with_fingers
 def codes_for(observations: Observations, track: Track, body: Body, K: Float[np.ndarray, "frames 3 3"]) -> Codes:
     """One row per frame of the observations. `K` is the camera for codes that have none, or a crop's only.
 
-    Raises InputError for codes of another number of frames, or of other frames.
+    Raises InputError for codes of another number of frames, or of other frames, and for a pose that only VPoser reads
+    where the body has none.
     """
-    found = with_rows(track, observations)
+    found = matched(track, observations.names)
     if found.weak is not None:
         found = placed(found, K, face_front(found, body))
     if found.values.get("transl") is None and found.world_from_codes is None:
         found = without_camera(found)
     found = with_fingers(settled(found, body), body)
+    if not found.has_camera:
+        found = found.with_values({"transl": None, "global_orient": None})
     if cropped(found, observations):
         found = without_camera(found.with_values({"transl": None}))
-    return found.with_values(resized(found, body)).codes
+    return as_moved(found.with_values(resized(found, getattr(body, "inner", body))), body).codes
 
 
 def refocused(codes: Codes, K: Float[np.ndarray, "frames 3 3"]) -> Codes:
     """The same place in the picture under another camera: for somebody who knows his focal length better."""
     if codes.K is None or "transl" not in codes.values:
         return codes
-    place = recentred(codes.values["transl"], codes.K, K[:, 0, 0], K[:, :2, 2])
+    place = recentred(codes.values["transl"], codes.K, K)
     return replace(codes, values={**codes.values, "transl": place}, K=K)
 
 
@@ -63,7 +67,9 @@ def without_camera(track: Track) -> Track:
 
 def cropped(track: Track, observations: Observations) -> bool:
     """Whether the codes' camera is that of a picture of another size: it says nothing of the place in this one."""
-    return track.image_sizes is not None and not np.array_equal(track.image_sizes, observations.image_sizes)
+    if track.image_sizes is None or not observations.size_known:
+        return False
+    return not np.array_equal(track.image_sizes, observations.image_sizes)
 
 
 def choose(tracks: Sequence[Track], observations: Observations, path: Path) -> Track:
@@ -96,25 +102,3 @@ def distance(track: Track, observations: Observations) -> float:
     middle = np.einsum("fp,fpd->fd", weights, np.where(seen[..., None], observations.keypoints[rows], 0.0))
     crops = track.crops[rows]
     return float(np.median(np.linalg.norm(middle - crops[:, :2], axis=1) / crops[:, 2]))
-
-
-def with_rows(track: Track, observations: Observations) -> Track:
-    """The rows that belong to the observed frames; a frame without codes has an invalid row."""
-    frames = len(observations)
-    if track.match == "every":
-        return track.take(np.zeros(frames, dtype=int))
-    if track.match == "name":
-        rows = {name: k for k, name in enumerate(track.names)}
-        found = np.array([rows.get(name, -1) for name in observations.names])
-        if (found < 0).all():
-            raise InputError(
-                f"start, {track.format}: not one of its frames ({', '.join(track.names[:3])}, ...) is among those "
-                f"of the input ({', '.join(observations.names[:3])}, ...): give the codes that belong to this input"
-            )
-        return track.take(found)
-    if len(track) > frames or len(track) < frames and track.match == "order":
-        raise InputError(
-            f"start of {track.codes.model!r} ({track.format}) has {len(track)} frames, the input has {frames}: "
-            "give the codes that belong to this input"
-        )
-    return track.take(np.array([k if k < len(track) else -1 for k in range(frames)]))

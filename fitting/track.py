@@ -6,7 +6,7 @@ is at hand: both turn about the body's root joint, whose place depends on its sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -50,6 +50,7 @@ class Track:
     # Fingers in `left_hand_pose` and `right_hand_pose`, or coefficients in left_hand_pca and right_hand_pca, count from
     # the model's mean hand, which the source does not hold; False: from a flat hand, as everywhere in Keyfit.
     hands_from_mean: bool = False
+    has_camera: bool = True  # False: the world is that of a capture, no camera stands in its origin
     notes: tuple[str, ...] = ()  # what a user should know
 
     def __len__(self) -> int:
@@ -94,19 +95,57 @@ class Track:
         )
 
 
+def matched(track: Track, names: Sequence[str]) -> Track:
+    """The rows that belong to an input's frames of these names; a frame without codes has an invalid row.
+
+    Raises InputError for codes of another number of frames, or of other frames.
+    """
+    frames = len(names)
+    if track.match == "every":
+        return track.take(np.zeros(frames, dtype=int))
+    if track.match == "name":
+        rows = {name: k for k, name in enumerate(track.names)}
+        found = np.array([rows.get(name, -1) for name in names])
+        if (found < 0).all():
+            raise InputError(
+                f"start, {track.format}: not one of its frames ({', '.join(track.names[:3])}, ...) is among those "
+                f"of the input ({', '.join(names[:3])}, ...): give the codes that belong to this input"
+            )
+        return track.take(found)
+    if len(track) > frames or len(track) < frames and track.match == "order":
+        raise InputError(
+            f"start of {track.codes.model!r} ({track.format}) has {len(track)} frames, the input has {frames}: "
+            "give the codes that belong to this input"
+        )
+    return track.take(np.array([k if k < len(track) else -1 for k in range(frames)]))
+
+
+def gaps(track: Track) -> str | None:
+    """One line on the frames without codes; None where there are none."""
+    lost = np.flatnonzero(~track.valid)
+    if len(lost) == 0:
+        return None
+    first = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
+    return (
+        f"{track.format}, person {track.person}: {len(lost)} of {len(track.valid)} frames have no codes ({first}, "
+        "counted from 0)"
+    )
+
+
 def is_rotation(block: str) -> bool:
     return block == "global_orient" or block.endswith(ROTATIONS)
 
 
 def filled(track: Track) -> Track:
-    """Rows that are not valid interpolated between their neighbours, or held at the ends; `source` says which.
+    """Rows that are not valid interpolated between their neighbours, or held at the ends; `source` says which. Those
+    that the source has filled itself stay as they are.
 
     Raises InputError when no row is valid.
     """
     valid = track.valid
     if not valid.any():
         raise InputError(f"{track.format}: not one of its {len(track)} frames has codes")
-    if valid.all():
+    if valid.all() or track.source is not None and "missing" not in track.source:
         return replace(track, source=track.source or ("fitted",) * len(track))
     seen = torch.as_tensor(valid)
     values = {name: _filled(name, rows, seen) for name, rows in track.values.items()}

@@ -69,7 +69,19 @@ def transfer(track: Track, source: Body, target: Body) -> Transfer:
     return Transfer(moved, float(error.mean()), float(error.max()))
 
 
+def check_convertible(source: str, target: str) -> None:
+    """Raises InputError for names of models of whole people: their shapes are bases of different meshes."""
+    people = [name for name in (source, target) if name.startswith(("smpl", "open_body"))]
+    if people and source != target:
+        raise InputError(
+            f"codes of {source} are not converted to {target}: keyfit converts between versions of FLAME only. Poses "
+            f"mean the same in all bodies: fit {target} to keypoints with --start and --codes.pose_only true, which "
+            "finds its shape"
+        )
+
+
 def check_topology(source: Body, target: Body) -> None:
+    check_convertible(source.name, target.name)
     if not np.array_equal(source.faces, target.faces):
         raise InputError(
             f"{source.name} has {len(source.faces)} triangles, {target.name} {len(target.faces)} or others: codes are "

@@ -27,7 +27,7 @@ def inverse_left_jacobian(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
     Eq. 7.76b."""
     angle = vectors.norm(dim=-1)[..., None, None]
     t = angle.clamp(min=SMALL)
-    exact = 1 / t**2 - (1 + torch.cos(t)) / (2 * t * torch.sin(t))
+    exact = 1 / t**2 - 1 / (2 * t * torch.tan(0.5 * t))  # (1 + cos t) / sin t is 0 / 0 at half a turn
     factor = torch.where(angle > SMALL, exact, torch.full_like(exact, 1 / 12))
     cross = cross_matrix(vectors)
     return torch.eye(3).to(cross) - 0.5 * cross + factor * (cross @ cross)

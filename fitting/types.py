@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -278,7 +279,7 @@ class PosePrior:
     offsets: Float[Tensor, " components"]  # -log weight + 1/2 log det covariance, less the least of all components
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """A body's skin as contact sees it: what belongs to which part, and where it is at rest. A part is a joint."""
 
@@ -292,7 +293,13 @@ class Surface:
     part_names: tuple[str, ...]
     apart: Int[Tensor, "parts parts"]  # bones between two joints
     rest: Float[Tensor, "vertices 3"]  # metres, the mean body
+    rest_joints: Float[Tensor, "joints 3"]
     areas: Float[Tensor, " vertices"]  # square metres that each stands for, at rest
+
+    @cached_property
+    def members(self) -> Int[Tensor, "members 2"]:
+        """Every vertex with every part that it touches."""
+        return torch.nonzero(self.touched)
 
 
 @runtime_checkable
@@ -381,6 +388,16 @@ class Body(Protocol):
         """d (functional . point) / d step of the named blocks, in closed form."""
         ...
 
+    def pull(
+        self,
+        parameters: Parameters,
+        posed: Any,
+        forces: Float[Tensor, "problems frames points 3"],
+        names: Collection[str],
+    ) -> dict[str, Float[Tensor, "problems frames _"]]:
+        """d (sum of force . point) / d step of the named blocks, in closed form."""
+        ...
+
     def turns(self, name: str) -> bool: ...  # whether a block that moves turns joints
 
     def bend(
@@ -411,6 +428,10 @@ class Body(Protocol):
 
     def moving(self, name: str) -> str:
         """The block that moves where this one is meant: the vector that a decoded one is decoded from."""
+        ...
+
+    def lengths(self, name: str) -> Tensor | float:
+        """Radians that one of each number of a vector is long where it counts a hand's components; else 1."""
         ...
 
     def full(self, parameters: Parameters) -> Parameters:

@@ -59,7 +59,9 @@ def with_fingers(track: Track, body: Body | None) -> Track:
     for k, side in enumerate(("left", "right")):
         zero = mean[k] if track.hands_from_mean else 0.0
         pca = track.values.get(f"{side}_hand_pca")
-        if pca is not None:
+        if pca is not None and f"{side}_hand_pose" in track.values:  # both are said: they are whole rotations then
+            changes[f"{side}_hand_pca"] = None
+        elif pca is not None:
             count = pca.shape[1]
             if count > components.shape[1]:
                 raise InputError(
@@ -108,6 +110,8 @@ def placed(
     with np.errstate(divide="ignore", invalid="ignore"):  # rows without codes hold zeros
         depth = fx / scale + (0.0 if front is None else front)
         place = np.stack([(a - K[:, 0, 2]) / scale, -(b - K[:, 1, 2]) / scale * fx / fy, -depth], axis=1)
+    if track.world_from_codes is not None:  # which turns what stands here, and the body about its root
+        place = np.einsum("fji,fj->fi", track.world_from_codes[:, :3, :3], place)
     moved = track.with_values({"transl": place})
     return replace(moved, codes=replace(moved.codes, K=np.array(K, dtype=np.float64)), weak=None)
 
@@ -115,21 +119,19 @@ def placed(
 def recentred(
     places: Float[np.ndarray, "frames 3"],
     K: Float[np.ndarray, "frames 3 3"],
-    focal: float | Float[np.ndarray, " frames"],
-    principal: tuple[float, float] | Float[np.ndarray, "frames 2"],
+    onto: Float[np.ndarray, "frames 3 3"],
 ) -> Float[np.ndarray, "frames 3"]:
-    """Places that a camera of another focal length and principal point sees at the same pixels and size.
+    """Places that the cameras `onto` see at the same pixels and size as `K` see these.
 
-    Exact at the places themselves; a camera that is turned by the difference would be exact everywhere, but those who
-    ask have no such parameter.
+    Exact at the places themselves, and everywhere else only where both cameras are the same: no shift of a body does
+    what a shift of the principal point does.
     """
     x, y, z = places.T
-    middle = np.broadcast_to(principal, (len(places), 2))
-    depth = -z * focal / K[:, 0, 0]
+    depth = -z * onto[:, 0, 0] / K[:, 0, 0]
     with np.errstate(divide="ignore", invalid="ignore"):  # rows without codes hold zeros
-        u = K[:, 0, 0] * x / -z + K[:, 0, 2] - middle[:, 0]
-        v = K[:, 1, 1] * -y / -z + K[:, 1, 2] - middle[:, 1]
-    return np.stack([u * depth / focal, -v * depth / focal, -depth], axis=1)
+        u = K[:, 0, 0] * x / -z + K[:, 0, 2] - onto[:, 0, 2]
+        v = K[:, 1, 1] * -y / -z + K[:, 1, 2] - onto[:, 1, 2]
+    return np.stack([u * depth / onto[:, 0, 0], -v * depth / onto[:, 1, 1], -depth], axis=1)
 
 
 def opencv(rotation: np.ndarray, shift: np.ndarray) -> Float[np.ndarray, "frames 4 4"]:

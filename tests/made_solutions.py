@@ -58,6 +58,9 @@ class FakeBody(Body):
     def neutral(self, problems: int, frames: int) -> Parameters:
         return Parameters({block.name: block.neutral(problems, frames) for block in self.blocks})
 
+    def full(self, parameters: Parameters) -> Parameters:
+        return parameters
+
     def pose(self, parameters: Parameters) -> SimpleNamespace:
         rest = torch.as_tensor(self.rest, dtype=torch.float32)
         turned = rest @ parameters["global_orient"][..., 0, :, :].mT

@@ -71,6 +71,22 @@ def test_chain_rule_through_decoders(figure_of_components, name):
     check_against_autograd(figure_of_components, name)
 
 
+@pytest.mark.parametrize("decoded", [False, True])
+def test_forces_pulled_back_are_derivatives_summed_over_points(figure, figure_of_components, decoded):
+    body = figure_of_components if decoded else figure
+    body = body.restrict(body.embedding_of(LAYOUT))
+    parameters = random_parameters(body, PROBLEMS, FRAMES)
+    posed = body.pose(parameters)
+    forces = torch.randn(*posed.points.shape, dtype=torch.float64)
+    names = [block.name for block in body.blocks]
+    found = body.pull(parameters, posed, forces, names)
+    single = body.differentiate(parameters, posed, forces[..., None, :], names)
+    assert set(found) == set(single) == set(names)
+    for name in names:
+        torch.testing.assert_close(found[name], single[name].sum(dim=(2, 3)), atol=1e-12, rtol=1e-9)
+    assert set(body.pull(parameters, posed, forces, ["betas"])) == {"betas"}
+
+
 def test_blocks_together_are_the_blocks_alone(figure):
     body = figure.restrict(figure.embedding_of(LAYOUT))
     parameters = random_parameters(body, PROBLEMS, FRAMES)

@@ -232,6 +232,17 @@ def test_codes_are_normal(figure, term, blocks):
     assert values.shape == (PROBLEMS, 1, 32 * len(blocks), 1) and (values == 1).all()
 
 
+def test_components_of_any_length_count_as_the_angles_they_turn(figure):
+    """Orthogonal rows of lengths 0.1 to 2, as a model may have them."""
+    rows = torch.linalg.qr(torch.randn(45, 6).double())[0].T * torch.linspace(0.1, 2, 6).double()[:, None]
+    body = decoded(figure, [HandComponents(side, torch.zeros(45).double(), rows) for side in ("left", "right")])
+    problem = make_problem(body, "hand_components", frames=1)
+    codes = {f"{side}_hand_pca": torch.randn(PROBLEMS, 1, 6).double() for side in ("left", "right")}
+    found = problem.terms["hand_components"].residuals(problem.scene(problem.base.replace(codes))).values
+    angles = torch.cat([code @ rows for code in codes.values()], dim=-1)
+    torch.testing.assert_close(found.square().sum(dim=(1, 2, 3)), angles.square().sum(dim=(1, 2)))
+
+
 def test_shape_counts_once_for_every_frame_that_repeats_an_error(figure):
     for frames, expected in ((1, 1), (3, 3), (4, 4), (9, 4)):
         problem = make_problem(figure, "shape", frames=frames)

@@ -17,7 +17,7 @@ from fitting.codes import CodesOptions
 from fitting.codes.frames import Frame, stack
 from fitting.track import Track, parameters_of
 from fitting.types import InputError
-from fitting.worlds import settled, with_fingers
+from fitting.worlds import placed, settled, with_fingers
 
 FRAMES, WIDTH, HEIGHT = 3, 640, 480
 SMPLX = {"global_orient": 1, "body_pose": 21, "left_hand_pose": 15, "right_hand_pose": 15, "jaw_pose": 1,
@@ -90,7 +90,8 @@ def matrices(rows: np.ndarray) -> np.ndarray:
     return np.array([[rotation(v) for v in row.reshape(-1, 3)] for row in rows])
 
 
-def K_of(focal: float, cx: float = WIDTH / 2, cy: float = HEIGHT / 2) -> np.ndarray:
+def K_of(focal: float, cx: float = (WIDTH - 1) / 2, cy: float = (HEIGHT - 1) / 2) -> np.ndarray:
+    """The middle of a picture is (width / 2, height / 2) from its edge, where its sources begin to count."""
     return np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1.0]])
 
 
@@ -314,6 +315,46 @@ def test_spin(smpl, tmp_path):
         np.testing.assert_allclose(track.values["body_pose"], values["body_pose"])
 
 
+def test_eft(smpl, tmp_path):
+    """Weak perspective in a box; two people in the first picture."""
+    values, rng = made("smpl"), np.random.default_rng(1)
+    cam = np.array([[0.9, 0.05, 0.1], [0.8, -0.1, 0.2], [1.1, 0.0, -0.1]])
+    centre, scale = rng.uniform(100, 300, (FRAMES, 2)), np.array([1.3, 0.9, 2.0])
+    whole = np.concatenate([values["global_orient"], values["body_pose"]], axis=1)
+    entries = [
+        {"parm_pose": matrices(whole)[k].tolist(), "parm_shape": values["betas"][k].tolist(),
+         "parm_cam": cam[k].tolist(), "bbox_scale": scale[k], "bbox_center": centre[k].tolist(), "smpltype": "smpl",
+         "annotId": [k], "imageName": f"COCO_{k}.jpg", "joint_validity_openpose18": [1] * 18}
+        for k in (0, 1, 2, 0)
+    ]  # fmt: skip
+    (tmp_path / "COCO2014-Part-ver01.json").write_text(json.dumps({"ver": 0.1, "data": entries}))
+    first, second = codes.read(tmp_path / "COCO2014-Part-ver01.json")
+    assert first.codes.model == "smpl" and first.names == ("COCO_0", "COCO_1", "COCO_2")
+    assert first.valid.all() and second.valid.tolist() == [True, False, False] and second.person == "001"
+    mesh_of = mesh(smpl, values)
+    crop = 224 / 2 * (cam[:, None, :1] * (mesh_of[..., :2] + cam[:, None, 1:]) + 1)  # its own picture of 224 pixels
+    expected = crop * (200 * scale / 224)[:, None, None] + (centre - 100 * scale[:, None])[:, None]
+    K = np.tile(K_of(1e8), (FRAMES, 1, 1))  # a lens that sees no perspective
+    near(seen(placed(first, K), smpl), expected)
+
+
+@pytest.mark.parametrize("columns", [156, 165])
+def test_amass(smplx, tmp_path, columns):
+    values = made("smplx")
+    names = ["global_orient", "body_pose", "jaw_pose", "leye_pose", "reye_pose", "left_hand_pose", "right_hand_pose"]
+    kept = [name for name in names if columns == 165 or "jaw" not in name and "eye" not in name]
+    poses = np.concatenate([values[name] for name in kept], axis=1)
+    extra = {"surface_model_type": "smplx"} if columns == 165 else {}
+    np.savez(tmp_path / "poses.npz", poses=poses, trans=PLACE, betas=values["betas"][0], gender="male",
+             mocap_framerate=np.array(120.0), dmpls=np.zeros((FRAMES, 8)), **extra)  # fmt: skip
+    (track,) = codes.read(tmp_path / "poses.npz")
+    assert track.codes.model == ("smplx" if columns == 165 else "smplh") and track.fps == 120 and not track.has_camera
+    rows = {name: values[name] for name in kept} | {"betas": np.tile(values["betas"][0], (FRAMES, 1))}
+    x, y, z = np.moveaxis(mesh(smplx, rows) + PLACE[:, None], -1, 0)  # z up
+    found = mesh(smplx, dict(settled(track, smplx).values))
+    np.testing.assert_allclose(found, np.stack([x, z, -y], axis=-1), atol=1e-6)
+
+
 @pytest.mark.parametrize("flat", [True, False])
 def test_humandata(smplx, tmp_path, flat):
     values = made("smplx")
@@ -328,6 +369,22 @@ def test_humandata(smplx, tmp_path, flat):
     assert track.codes.model == "smplx" and track.names == ("0", "1", "2")
     whole = values if flat else with_mean_hands(smplx, values)
     near(seen(track, smplx), opencv_pixels(mesh(smplx, whole) + PLACE[:, None], K_of(900)))
+
+
+def test_several_people_of_one_picture(tmp_path):
+    """Entries whose picture comes again are other people; pictures of the same name in other folders are others."""
+    pose = np.zeros((5, 72))
+    pose[:, 0] = np.arange(5)
+    names = ["a/1.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg", "a/1.jpg"]
+    np.savez(tmp_path / "set.npz", pose=pose, shape=np.zeros((5, 10)), imgname=names)
+    body = {"body_pose": np.zeros((5, 69)), "global_orient": pose[:, :3], "betas": np.zeros((5, 10))}
+    np.savez(tmp_path / "human.npz", smpl=body, image_path=names)
+    for file in ("set.npz", "human.npz"):
+        first, second, third = codes.read(tmp_path / file)
+        assert first.names == ("1", "2", "1") and [t.person for t in (first, second, third)] == ["000", "001", "002"]
+        assert first.values["global_orient"][:, 0].tolist() == [0, 2, 3] and first.valid.all()
+        assert second.values["global_orient"][0, 0] == 1 and second.valid.tolist() == [True, False, False]
+        assert third.values["global_orient"][0, 0] == 4
 
 
 def test_a_humandata_with_code_in_it(tmp_path):

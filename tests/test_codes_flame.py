@@ -17,6 +17,7 @@ from made_codes import flame_shelf, made_clip, rotation
 from made_files import fake_chumpy, python2_pickle, with_state
 
 from fitting import bodies, codes
+from fitting.cli import main
 from fitting.codes import CodesOptions
 from fitting.codes.crops import crop_to_weak, weak_to_crop
 from fitting.track import filled, parameters_of
@@ -482,6 +483,20 @@ def test_smirk(truth, tmp_path):
         assert "eyelid" in track.notes[0]
 
 
+def test_smirk_with_its_crop(truth, flame, tmp_path):
+    """As DECA's camera, where the file says which square its network saw."""
+    arrays = {
+        "pose_params": truth.poses["global_orient"], "cam": CAMERAS, "jaw_params": truth.poses["jaw_pose"],
+        "shape_params": np.pad(truth.betas, ((0, 0), (0, 200))), "expression_params": truth.expression,
+    }  # fmt: skip
+    np.savez(tmp_path / "tform.npz", **arrays, tform=np.stack([tform(k) for k in range(FRAMES)]))
+    np.savez(tmp_path / "crop.npz", **arrays, crop=CROPS)
+    K = np.tile([[1e8, 0, 319.5], [0, 1e8, 239.5], [0, 0, 1]], (FRAMES, 1, 1))
+    for name in ("tform.npz", "crop.npz"):
+        (track,) = codes.read(tmp_path / name)
+        near(seen(placed(track, K), flame), deca_pixels(deca_mesh(truth, flame)))
+
+
 def test_mica(tmp_path):
     identity = np.random.default_rng(0).normal(size=300).astype(np.float32)
     np.save(tmp_path / "identity.npy", identity)
@@ -504,7 +519,7 @@ def test_track_params(tmp_path):
         expected = rotation(-theta * x) @ rotation(-phi * y) @ rotation(psi * z)
         np.testing.assert_allclose(rotation(track.values["global_orient"][k]), expected, atol=1e-6)
     assert set(track.values) == {"global_orient"} and "Basel" in track.notes[0]
-    assert track.codes.K[0].tolist() == [[1200, 0, 256], [0, 1200, 256], [0, 0, 1]]
+    assert track.codes.K[0].tolist() == [[1200, 0, 255.5], [0, 1200, 255.5], [0, 0, 1]]  # 256 from the edge
 
 
 # ------------------------------------------------------------------ flame_params.npy
@@ -556,6 +571,16 @@ def test_wrong_numbers_get_one_line(tmp_path, name, content, says):
     with pytest.raises(InputError) as raised:
         codes.read(path)
     assert says in str(raised.value) and "\n" not in str(raised.value) and name in str(raised.value)
+
+
+def test_a_table_of_another_tool(tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("time,temperature\n1,20\n")
+    np.savez(tmp_path / "codes.npz", shape=np.zeros((1, 100)), exp=np.zeros((1, 50)), pose=np.zeros((1, 6)))
+    with pytest.raises(InputError, match=r"table\.csv: no reader knows these codes"):
+        codes.read(tmp_path / "table.csv")
+    assert main(["--config", "fit_flame.yaml", "--input", str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 3
+    text = capsys.readouterr().err
+    assert "table.csv" in text and text.count("\n") == 1
 
 
 def test_gaps_are_filled_and_marked(truth, tmp_path):

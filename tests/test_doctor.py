@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from made_codes import flame_shelf, made_clip, write_emoca
+from made_smpl import smpl_arrays, write_npz, write_pkl
+from test_start_bodies import write_vposer
 
 from fitting.cli import main
 from fitting.doctor import examine
@@ -124,18 +126,31 @@ def test_emoca_model(tmp_path):
     assert "no checkpoint" in faults(tmp_path, "emoca")
     torch.save({"w": torch.zeros(3)}, model / "last.ckpt")
     assert faults(tmp_path, "emoca") == ""
-    content = (model / "last.ckpt").read_bytes()
-    (model / "last.ckpt").write_bytes(content[: len(content) // 2])
-    assert "cannot be read" in faults(tmp_path, "emoca")
+    (tmp_path / "FLAME").mkdir()
+    (tmp_path / "FLAME" / "generic_model.pkl").write_bytes(b"")
+    assert "1 empty files (0 bytes): FLAME/generic_model.pkl" in faults(tmp_path, "emoca")
+    cut_in_half(model / "last.ckpt")
+    assert "last.ckpt cannot be read" in faults(tmp_path, "emoca")
+
+
+def cut_in_half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
 
 
 def test_deca(tmp_path):
     assert "deca_model.tar is missing" in faults(tmp_path, "deca")
     file = flame_shelf(tmp_path, "generic_model.pkl")
-    for name in ("deca_model.tar", "head_template.obj", "texture_data_256.npy", "fixed_displacement_256.npy",
-                 "mean_texture.jpg", "uv_face_mask.png", "uv_face_eye_mask.png"):  # fmt: skip
+    for name in ("head_template.obj", "mean_texture.jpg", "uv_face_mask.png", "uv_face_eye_mask.png"):
         (tmp_path / name).write_bytes(b"x")
+    np.save(tmp_path / "texture_data_256.npy", np.array({"img_size": 256}, dtype=object), allow_pickle=True)
+    np.save(tmp_path / "fixed_displacement_256.npy", np.zeros((4, 4)))
+    torch.save({"E_flame": {"w": torch.zeros(3)}}, tmp_path / "deca_model.tar")
     assert faults(tmp_path, "deca") == ""
+    cut_in_half(tmp_path / "fixed_displacement_256.npy")
+    cut_in_half(tmp_path / "deca_model.tar")
+    said = faults(tmp_path, "deca")
+    assert "deca_model.tar cannot be read" in said and "fixed_displacement_256.npy" in said
     file.write_text("<!doctype html><html>log in</html>")
     assert "web page" in faults(tmp_path, "deca")
 
@@ -154,6 +169,46 @@ def test_smplifyx(tmp_path):
     (tmp_path / "keypoints" / "2_keypoints.json").unlink()
     found = "\n".join(map(str, examine(tmp_path, "smplify-x")))
     assert "nobody in them: 0" in found and "or empty: 1" in found and "no keypoints/<name>_keypoints.json: 2" in found
+
+
+def right_size(arrays: dict, vertices: int) -> dict:
+    """Rows repeated until there are so many."""
+    rows = np.resize(np.arange(len(arrays["v_template"])), vertices)
+    taken = {n: arrays[n][rows] for n in ("v_template", "shapedirs", "posedirs", "weights")}
+    return {**arrays, **taken, "J_regressor": arrays["J_regressor"].toarray()[:, rows]}
+
+
+def test_models_of_smplifyx(tmp_path):
+    models = tmp_path / "models"
+    for gender in ("NEUTRAL", "MALE", "FEMALE"):
+        write_npz(models / "smplx" / f"SMPLX_{gender}.npz", right_size(smpl_arrays("smplx"), 10475))
+    write_vposer(models / "vposer_v1_0")
+    assert examine(models, "smplify-x") == examine(tmp_path, "smplify-x") == []
+    (models / "smplx" / "SMPLX_MALE.npz").write_bytes(b"")
+    write_npz(models / "smplx" / "SMPLX_FEMALE.npz", smpl_arrays("smplx"))
+    (models / "smpl").mkdir()
+    write_pkl(models / "smplh" / "SMPLH_MALE.pkl", smpl_arrays("smplx"))
+    cut_in_half(models / "vposer_v1_0" / "snapshots" / "TR00_E096.pt")
+    (models / "smplx_parts_segm.pkl").write_bytes(b"")
+    said = faults(tmp_path, "smplify-x")
+    count = len(smpl_arrays("smplx")["v_template"])
+    for text in (
+        "SMPLX_MALE.npz is empty (0 bytes)", f"SMPLX_FEMALE.npz has {count} vertices, SMPLX has 10475",
+        "smpl has none of SMPL_NEUTRAL", "SMPLH_MALE.pkl holds smplx", "TR00_E096.pt",
+        "smplx_parts_segm.pkl is empty (0 bytes)",
+    ):  # fmt: skip
+        assert text in said, text
+    assert said.count("\n") == 5
+    notes = [str(f) for f in examine(tmp_path, "smplify-x") if f.kind == "note"]
+    assert len(notes) == 1 and "no neutral and no female model" in notes[0]
+
+
+def test_models_beside_the_data_are_seen(tmp_path):
+    assert "no folder images and keypoints" in faults(tmp_path, "smplify-x")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "models" / "smplx").mkdir(parents=True)
+    said = faults(tmp_path, "smplify-x")
+    assert "no folder keypoints" in said and "smplx has none of SMPLX_NEUTRAL" in said
 
 
 def test_what_it_cannot_examine(tmp_path, capsys):

@@ -7,8 +7,6 @@ import torch
 from test_body_jacobian import DOUBLE, LAYOUT, figure, figure_of_components  # noqa: F401
 from test_skinning import random_parameters
 
-from fitting.newton import definite
-from fitting.solvers import Blocks
 from fitting.turns import cross_matrix
 
 
@@ -73,14 +71,3 @@ def test_some_points_are_where_they_were(figure_of_components):  # noqa: F811
         long = body.differentiate(parameters, body.pose(parameters), padded, names)
         for name in names:
             torch.testing.assert_close(short[name], long[name][:, :, kept], atol=1e-10, rtol=1e-8)
-
-
-def test_an_indefinite_matrix_gets_as_much_of_its_diagonal_as_it_needs():
-    generator = torch.Generator().manual_seed(0)
-    own = torch.randn(3, 1, 5, 5, dtype=torch.float64, generator=generator)
-    own = own @ own.mT + 0.1 * torch.eye(5)
-    own[1, 0, 2, 2] -= 2 * torch.linalg.eigvalsh(own[1, 0])[-1]
-    border, corner = torch.zeros(3, 1, 5, 2, dtype=torch.float64), torch.eye(2).double().expand(3, 2, 2)
-    found = definite(Blocks(own, border, corner))
-    torch.testing.assert_close(found.own[[0, 2]], own[[0, 2]])
-    assert torch.linalg.eigvalsh(own[1, 0])[0] < 0 < torch.linalg.eigvalsh(found.own[1, 0])[0]

@@ -162,6 +162,24 @@ def test_chunks_make_no_difference(head, truth, together, chunk):
     assert (apart.iterations == together.iterations).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_make_no_difference(head, truth, together, threads, monkeypatch):
+    """Chunks are shared out among torch's threads, which are given back; progress counts all of them."""
+    monkeypatch.setattr("fitting.solve.SMALLEST_CHUNK", 1)
+    before, told = torch.get_num_threads(), []
+    torch.set_num_threads(threads)
+    try:
+        case = case_of(head, seen(head, photos(truth)))
+        settings = config("lm", 1, iterations=(5, 8))
+        shared = solve(case, guess(case), settings, lambda _, done, count: told.append((done, count)))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(shared.projected, together.projected, atol=1e-4)
+    assert (shared.iterations == together.iterations).all() and shared.stop == together.stop
+    assert max(done for done, _ in told) == len(truth) and {count for _, count in told} == {len(truth)}
+
+
 def test_one_photo_alone_gives_what_it_gives_among_others(head, truth, together):
     alone = fit(head, truth[1], config("lm", iterations=(5, 8)))
     np.testing.assert_allclose(alone.projected[0], together.projected[1], atol=1e-4)

@@ -69,18 +69,24 @@ def theirs(tmp_path):
 def test_the_command_of_the_other_program(theirs):
     config, notes = FitConfig.load_with_notes(theirs, (*WORDS, ("visualize", "False")))
     assert config.input == "D" and config.output == Path("O")
-    assert config.outputs == ("params", "pkl", "obj")
+    assert config.outputs == ("params", "smplifyx", "obj") and config.export_dir == Path("O")
     body = config.body
     assert (body.model, body.gender, body.betas, body.expressions) == ("smplx", "male", 10, 10)
     assert (body.folder, body.vposer, body.hand_pca, body.flat_hand_mean) == (Path("M"), Path("V"), 12, False)
     assert config.camera.focal == 5000 and not config.camera.use_exif
 
 
+def all_stages(config):
+    """The search goes through the first two."""
+    return (*config.search.stages, *config.stages)
+
+
 def test_five_stages_with_their_weights_as_sigmas(theirs):
     config = FitConfig.load(theirs, WORDS)
-    assert [stage.name for stage in config.stages] == ["camera", *(f"stage {k}" for k in range(1, 6))]
+    stages = all_stages(config)
+    assert [stage.name for stage in stages] == ["camera", *(f"stage {k}" for k in range(1, 6))]
     for k, weight in enumerate((404, 404, 57.4, 4.78, 4.78)):
-        terms = config.stage_terms(config.stages[k + 1])
+        terms = config.stage_terms(stages[k + 1])
         assert terms.pose_latent.sigma == pytest.approx(1 / weight)
         assert terms.bend.sigma**-2 == pytest.approx(3.17 * weight)
         assert terms.hands.sigma == terms.hand_components.sigma == pytest.approx(1 / weight)
@@ -103,14 +109,14 @@ def test_five_stages_with_their_weights_as_sigmas(theirs):
             if part is not None:
                 assert part.sigma == pytest.approx(0.001 / factor) and part.kernel_width == pytest.approx(100 * factor)
                 assert part.groups["body"] == part.groups["contour"] == 0 and part.unit == "picture" and part.by_axis
-        moving = config.stages[k + 1].blocks()
+        moving = stages[k + 1].blocks()
         assert ("left_hand_pose" in moving) == (hand > 0) and ("jaw_pose" in moving) == (face > 0)
         assert {"global_orient", "transl", "body_pose", "betas"} <= set(moving)
 
 
 def test_self_intersection_where_it_has_a_weight(theirs):
     config = FitConfig.load(theirs, WORDS)
-    found = [config.stage_terms(stage).interpenetration for stage in config.stages]
+    found = [config.stage_terms(stage).interpenetration for stage in all_stages(config)]
     assert found[:4] == [None] * 4
     assert [term.sigma for term in found[4:]] == pytest.approx([0.05, 0.005])
     assert found[5].ignore == ("9,16", "9,17")
@@ -120,8 +126,8 @@ def test_self_intersection_where_it_has_a_weight(theirs):
 
 def test_the_camera_stage_sees_the_torso_alone(theirs):
     config = FitConfig.load(theirs, WORDS)
-    terms = config.stage_terms(config.stages[0])
-    assert config.stages[0].blocks() == ("global_orient", "transl")
+    terms = config.stage_terms(config.search.stages[0])
+    assert config.search.stages[0].blocks() == ("global_orient", "transl")
     assert terms.keypoints.groups["torso"] == 1 and terms.keypoints.groups["body"] == 0
     assert terms.keypoints.points == {} and terms.keypoints.kernel == "squared"
 
@@ -144,12 +150,12 @@ def test_values_that_have_no_counterpart_are_named():
 def test_other_pose_priors():
     gmm = translate({"use_vposer": False, "body_prior_type": "gmm", "prior_folder": "P", "model_type": "smpl"}).tree
     assert gmm["body"]["gmm"] == "P/gmm_08.pkl" and "vposer" not in gmm["body"] and "hand_pca" not in gmm["body"]
-    assert gmm["stages"][5]["terms"]["pose_gmm"]["sigma"] == pytest.approx(math.sqrt(2) / 4.78)
+    assert gmm["stages"][-1]["terms"]["pose_gmm"]["sigma"] == pytest.approx(math.sqrt(2) / 4.78)
     rest = translate({"use_vposer": False, "use_face": False}).tree
-    assert rest["stages"][5]["terms"]["pose_rest"]["sigma"] == pytest.approx(1 / 4.78)
-    assert "jaw" not in rest["stages"][5]["terms"] and "expression" not in rest["stages"][5]["free"]
+    assert rest["stages"][-1]["terms"]["pose_rest"]["sigma"] == pytest.approx(1 / 4.78)
+    assert "jaw" not in rest["stages"][-1]["terms"] and "expression" not in rest["stages"][-1]["free"]
     own = translate({"use_vposer": True})
-    assert "pose" in own.tree["stages"][5]["terms"] and any("vposer_ckpt" in note for note in own.notes)
+    assert "pose" in own.tree["stages"][-1]["terms"] and any("vposer_ckpt" in note for note in own.notes)
     for tree in (gmm, rest, own.tree):
         config = FitConfig.model_validate(tree)
         for stage in config.stages:
@@ -159,8 +165,8 @@ def test_other_pose_priors():
 def test_smpls_four_stages():
     four = [404.0, 404.0, 57.4, 4.78]
     tree = translate({"model_type": "smpl", "use_vposer": False, "body_pose_prior_weights": four}).tree
-    assert len(tree["stages"]) == 5
-    assert [stage["terms"]["shape"]["sigma"] for stage in tree["stages"][1:]] == [0.01, 0.02, 0.1, 0.2]
+    stages = [*tree["search"]["stages"][1:], *tree["stages"]]
+    assert [stage["terms"]["shape"]["sigma"] for stage in stages] == [0.01, 0.02, 0.1, 0.2]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from made_clips import FLOAT64
 from fitting import bodies
 from fitting.camera import intrinsics
 from fitting.layouts import IBUG68
-from fitting.start_codes import choose, codes_for, refocused, with_rows
-from fitting.track import Track
+from fitting.start_codes import choose, codes_for, refocused
+from fitting.track import Track, gaps, matched
 from fitting.types import Codes, InputError, Observations
 from fitting.worlds import opencv
 
@@ -43,10 +43,16 @@ def firsts(found: Track) -> list:
 
 def test_rows_find_their_frames():
     seen = observations(names=("a", "b", "c", "d", "e"))
-    assert firsts(with_rows(track(3, match="number"), seen)) == [0, 1, 2, None, None]
-    assert firsts(with_rows(track(1, match="every"), seen)) == [0] * 5
-    assert firsts(with_rows(track(3, match="name", names=("d", "b", "x")), seen)) == [None, 1, None, 0, None]
-    assert firsts(with_rows(track(5), seen)) == [0, 1, 2, 3, 4]
+    assert firsts(matched(track(3, match="number"), seen.names)) == [0, 1, 2, None, None]
+    assert firsts(matched(track(1, match="every"), seen.names)) == [0] * 5
+    assert firsts(matched(track(3, match="name", names=("d", "b", "x")), seen.names)) == [None, 1, None, 0, None]
+    assert firsts(matched(track(5), seen.names)) == [0, 1, 2, 3, 4]
+
+
+def test_frames_without_codes_are_named():
+    assert gaps(track(5)) is None
+    text = gaps(matched(track(3, match="number"), observations().names))
+    assert "2 of 5 frames have no codes (3, 4, counted from 0)" in text
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,7 @@ def test_rows_find_their_frames():
 )  # fmt: skip
 def test_codes_of_another_clip_are_refused(codes, says):
     with pytest.raises(InputError, match=says):
-        with_rows(codes, observations())
+        matched(codes, observations().names)
 
 
 def test_people_are_found_by_their_crops():

@@ -4,6 +4,7 @@ alone.
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,26 @@ def test_what_a_window_holds(dataset):
     assert 0 <= item["image"].min() and item["image"].max() <= 1 and item["image"].std() > 0.05
     # Joined by the number in the table, which counts from 1; the line of frame 2 is not there.
     np.testing.assert_allclose(item["action_units"][:, 0], [0.1, np.nan, 0.3], atol=1e-6)
+
+
+def test_tex_and_light_of_the_codes_that_the_fit_started_from(fit, dataset, tmp_path):
+    """Frame by frame by their number; a frame that the regressor left out is NaN."""
+    content = {str(k + 1): {"shape": [[0.0] * 100], "exp": [[0.1 * k] * 50], "pose": [[0.0] * 6], "tex": [[k] * 50],
+                            "light": [[[k] * 3] * 9]} for k in range(FRAMES) if k != 2}  # fmt: skip
+    (tmp_path / "code.json").write_text(json.dumps(content))
+    item = FitDataset([Recording(fit, codes=tmp_path / "code.json")], body=dataset.body)[1]
+    assert item["tex"].shape == (3, 50) and item["light"].shape == (3, 27)
+    np.testing.assert_array_equal(item["tex"][:, 0], [1, np.nan, 3])
+    started = tmp_path / "fit"
+    shutil.copytree(fit, started)
+    with (started / "conf.yaml").open("a") as stream:
+        stream.write(f"start: {tmp_path / 'code.json'}\n")
+    item = FitDataset([started], body=dataset.body)[1]
+    np.testing.assert_array_equal(item["light"][:, 26], [1, np.nan, 3])
+    assert "tex" not in FitDataset([started, fit], body=dataset.body)[0]  # one of the two has none
+    (tmp_path / "code.json").write_text(json.dumps({str(k + 1): content["1"] for k in range(FRAMES + 1)}))
+    with pytest.raises(InputError, match="has 15 frames, the input has 14"):
+        FitDataset([started], body=dataset.body)
 
 
 def test_the_mask_lies_on_the_landmarks(dataset):

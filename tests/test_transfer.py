@@ -88,6 +88,23 @@ def test_other_triangles_are_refused(shelf, random_body):
         transfer(clip_track(), body_of("flame2020", shelf), random_body)
 
 
+def test_bodies_are_not_converted(tmp_path, capsys):
+    """Poses mean the same in all of them, shapes do not: it is said before any model file is looked for."""
+    np.save(tmp_path / "fits.npy", np.zeros((3, 82)))
+    words = ["convert", str(tmp_path / "fits.npy"), "--to", "params", "--convert_model", "smplx"]
+    assert main(words) == 3
+    text = capsys.readouterr().err.splitlines()[-1]
+    assert "codes of smpl are not converted to smplx" in text and "--codes.pose_only true" in text
+
+
+def test_codes_of_an_unknown_flame_are_not_the_open_head_s(shelf, tmp_path, capsys):
+    np.save(tmp_path / "flame_params.npy", np.zeros((3, 56)))
+    words = ["convert", str(tmp_path / "flame_params.npy"), str(tmp_path), "--to", "params"]
+    assert main([*words, "--body", "open_head"]) == 5
+    assert "belong to flame" in capsys.readouterr().err
+    assert main([*words, "--body", "flame2020", "--body_folder", str(shelf)]) == 0
+
+
 def test_convert_and_fit_only_when_asked(shelf, tmp_path, capsys):
     clip = made_clip(FRAMES)
     np.savez(tmp_path / "in.npz", shape=clip.betas, exp=clip.expression,

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from fitting.bodies.contour import final_points, slide_contour
-from fitting.bodies.derivatives import bend, differentiate
+from fitting.bodies.derivatives import bend, differentiate, pull
 from fitting.bodies.hands import Hands
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
-from fitting.bodies.levers import Levers, Pairs, make_levers, make_pairs
+from fitting.bodies.levers import Levers, Pairs, Reach, make_levers, make_pairs, make_reach
 from fitting.bodies.skinning import (
     Places,
     Skeleton,
@@ -139,6 +139,10 @@ class SkinnedBody:
     def pairs(self) -> Pairs:
         return make_pairs(self.skeleton, self.skin, final_points(self.contour, self.skin.points))
 
+    @cached_property
+    def reach(self) -> Reach:
+        return make_reach(self.skeleton, self.skin, final_points(self.contour, self.skin.points))
+
     def spans(self, names: tuple[str, ...]) -> dict[str, slice]:
         """Where blocks stand when laid end to end."""
         sizes = {block.name: block.size for block in self.blocks}
@@ -155,6 +159,17 @@ class SkinnedBody:
         """d (functional . point) / d step of the named blocks, in closed form: vectors as they are, rotations stepped
         from the left, R <- exp(d) R. A name that is not the body's is left out."""
         return differentiate(self, parameters, posed, functional, names)
+
+    def pull(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        forces: Float[Tensor, "problems frames points 3"],
+        names: Collection[str],
+    ) -> dict[str, Float[Tensor, "problems frames _"]]:
+        """d (sum of force . point) / d step of the named blocks: `differentiate` summed over points, at the price of
+        posing them."""
+        return pull(self, parameters, posed, forces, names)
 
     def turns(self, name: str) -> bool:
         """Whether a block that moves turns joints."""
@@ -188,8 +203,7 @@ class SkinnedBody:
     def own_surface(self) -> Surface:
         faces = torch.as_tensor(self.faces, dtype=torch.long, device=self.skin.template.device)
         turned_by = self.spans(self.rotation_blocks)
-        parents, names = self.skeleton.parents, self.joint_names
-        return make_surface(faces, self.skinning, parents, names, turned_by, self.skin.template)
+        return make_surface(faces, self.skinning, self.skeleton, self.joint_names, turned_by, self.skin.template)
 
     @property
     def sliding(self) -> slice:
@@ -233,6 +247,9 @@ class SkinnedBody:
 
     def moving(self, name: str) -> str:
         return name  # nothing is decoded: see decoded.py
+
+    def lengths(self, name: str) -> float:
+        return 1.0  # nothing is decoded: see decoded.py
 
     def full(self, parameters: Parameters) -> Parameters:
         return parameters  # nothing is decoded: see decoded.py

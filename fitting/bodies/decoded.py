@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.bodies.body import PosedBody, SkinnedBody, moved
+from fitting.bodies.hands import HandComponents
 from fitting.types import Block, Embedding, Parameters
 
 
@@ -64,9 +65,14 @@ class DecodedBody:
         """The block that moves where this one is meant: the code of a decoded one."""
         return next((decoder.block.name for decoder in self.decoders if decoder.target == name), name)
 
+    def lengths(self, name: str) -> Tensor | float:
+        """Radians that one of each number of a vector is long where it counts components; else 1."""
+        return next((d.lengths for d in self.decoders if d.block.name == name and isinstance(d, HandComponents)), 1.0)
+
     def full(self, parameters: Parameters) -> Parameters:
-        """The parameters with the rotations that stand behind the vectors, which stay."""
-        there = (d for d in self.decoders if d.block.name in parameters)
+        """The parameters with the rotations that stand behind the vectors, which stay; those that have them already as
+        they are."""
+        there = (d for d in self.decoders if d.block.name in parameters and d.target not in parameters)
         return parameters.replace({d.target: d.decode(parameters[d.block.name]) for d in there})
 
     def pose(self, parameters: Parameters) -> PosedBody:
@@ -96,6 +102,19 @@ class DecodedBody:
         rows = self.inner.differentiate(self.full(parameters), posed, functional, wanted)
         return dict(self.chain(parameters, rows))
 
+    def pull(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        forces: Float[Tensor, "problems frames points 3"],
+        names: Collection[str],
+    ) -> dict[str, Float[Tensor, "problems frames _"]]:
+        """As the inner body's; what is decoded, by its vector."""
+        behind = {decoder.block.name: decoder.target for decoder in self.decoders}
+        found = self.inner.pull(self.full(parameters), posed, forces, {behind.get(name, name) for name in names})
+        rows = self.chain(parameters, {name: value[:, :, None] for name, value in found.items()})
+        return {name: value[:, :, 0] for name, value in rows.items()}
+
     def turns(self, name: str) -> bool:
         return self.inner.turns(name) or any(decoder.block.name == name for decoder in self.decoders)
 
@@ -110,11 +129,11 @@ class DecodedBody:
         behind = {decoder.block.name: decoder.target for decoder in self.decoders}
         found = self.inner.bend(self.full(parameters), posed, forces, [behind.get(name, name) for name in names])
         sizes = {block.name: block.tangent_size for block in self.inner.blocks}
+        turns = {d.block.name: d.steps(parameters[d.block.name]) for d in self.decoders if d.block.name in names}
         for _ in range(2):  # columns, then rows
             parts = found.split([sizes[behind.get(name, name)] for name in names], dim=-1)
-            by_step = {behind.get(name, name): part for name, part in zip(names, parts, strict=True)}
-            moving = self.chain(parameters, by_step)
-            found = torch.cat([moving[name] for name in names], dim=-1).mT
+            moving = [part @ turns[name] if name in turns else part for name, part in zip(names, parts, strict=True)]
+            found = torch.cat(moving, dim=-1).mT
         return found
 
     @property

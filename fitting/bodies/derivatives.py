@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitting.bodies.bends import turn_bends
 from fitting.bodies.contour import contour_pick
-from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, turn_rows, turned_rows
+from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, rotation_steps, turn_rows, turned_rows
 from fitting.types import Parameters
 
 if TYPE_CHECKING:
@@ -40,6 +40,65 @@ def differentiate(
     if "scale" in names:
         found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
     return found
+
+
+def pull(
+    body: SkinnedBody,
+    parameters: Parameters,
+    posed: PosedBody,
+    forces: Float[Tensor, "problems frames points 3"],
+    names: Collection[str],
+) -> dict[str, Float[Tensor, "problems frames _"]]:
+    """See `SkinnedBody.pull`."""
+    shape = posed.rotations.shape[:2]
+    size, transl = body.size_of(parameters), parameters["transl"][:, :, None]
+    pose = pose_of(body, parameters, posed, pick_of(body, posed))
+    found = pull_back(body, pose, (forces * size).flatten(0, 1), names)
+    found = {name: value.unflatten(0, shape) for name, value in found.items()}
+    if "transl" in names:
+        found["transl"] = forces.sum(dim=2)
+    if "scale" in names:
+        found["scale"] = (forces * (posed.points - transl)).sum(dim=(2, 3))[..., None]
+    return found
+
+
+def pull_back(
+    body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"], names: Collection[str]
+) -> dict[str, Float[Tensor, "batch _"]]:
+    """Moments about joints for turns, forces in the joints' axes for coefficients."""
+    reach = body.reach
+    at_entries = forces[:, reach.point]
+    pulls = pose.masses[..., None] * at_entries
+    moments = torch.linalg.cross(pose.entries, at_entries)
+    joints = len(body.skeleton.parents)
+    own = forces.new_zeros(len(forces), joints, 6).index_add_(1, reach.joint, torch.cat([moments, pulls], dim=2))
+    below = reach.hanging @ own
+    torque = below[..., :3] - torch.linalg.cross(pose.places, below[..., 3:])
+    above = torch.cat([pose.rotations, torch.eye(3).to(forces).expand(len(forces), 1, 3, 3)], dim=1)[:, reach.parent]
+    steps = (above.mT @ torque[..., None])[..., 0]
+    coefficients = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in names}
+    found: dict[str, Tensor] = {}
+    if coefficients or body.levers.corrected:
+        # Masses are in the constants already; what is left is how much of an entry is picked.
+        at_rest = (pose.rotations.mT[:, reach.joint] @ (at_entries * share_of(body, pose))[..., None])[..., 0]
+        by_entry = at_rest.flatten(1) @ reach.entries
+        in_parent = (above.mT @ below[..., 3:, None])[..., 0]
+        count = reach.bones.shape[1]
+        every = by_entry[:, :count] + in_parent.flatten(1) @ reach.bones
+        found = {name: every[:, span] for name, span in coefficients.items()}
+        if body.levers.corrected:
+            feature = by_entry[:, count:].unflatten(1, (joints - 1, 1, 9))
+            steps[:, 1:] += (feature @ rotation_steps(pose.local[:, 1:]))[:, :, 0]
+    turned = {name: span for name, span in body.spans(body.rotation_blocks).items() if name in names}
+    return found | {name: steps[:, span].flatten(1) for name, span in turned.items()}
+
+
+def share_of(body: SkinnedBody, pose: Pose) -> Tensor | float:
+    """Of every entry how much is picked (batch, entries, 1); 1 without a contour."""
+    if body.contour is None:
+        return 1.0
+    weight = body.skin.entry_weight
+    return torch.where(weight != 0, pose.masses / weight, torch.zeros_like(pose.masses))[..., None]
 
 
 def bend(

@@ -73,6 +73,11 @@ class HandComponents:
     def target(self) -> str:
         return pose_block(self.side)
 
+    @property
+    def lengths(self) -> Float[Tensor, " size"]:
+        """Radians that one of each component is long, over all joints."""
+        return self.components.norm(dim=1)
+
     def decode(self, vector: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch 15 3 3"]:
         return roma.rotvec_to_rotmat((self.zero + vector @ self.components).unflatten(-1, (JOINTS, 3)))
 

@@ -4,6 +4,7 @@ them in each joint's axes. jacobian.py puts it to use."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +37,32 @@ class Pairs:
     parent: Int[Tensor, " pairs"]  # len(joints) stands for none: the root turns about the world's axes
     first: tuple[int, ...]  # of each joint's pairs; one more for the end
     entries: Float[Tensor, "pairs entries"]  # sparse, 1 where an entry of the point hangs on the joint, or is it
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What forces on points become on the way back to joints and coefficients; constant per body."""
+
+    point: Int[Tensor, " entries"]  # the point of the body that an entry is a part of
+    joint: Int[Tensor, " entries"]
+    parent: Int[Tensor, " joints"]  # len(joints) stands for none
+    hanging: Float[Tensor, "joints joints"]  # row a marks the joints that hang on a
+    entries: Float[Tensor, "entries*3 all_coefficients"]  # the pose feature last, where there is one
+    bones: Float[Tensor, "joints*3 coefficients"]  # without the pose feature
+
+
+def make_reach(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]) -> Reach:
+    """`final` tells for each of the skin's points which point of the body it is a part of."""
+    joint, joints = joint_of_entries(skin), len(skeleton.parents)
+    parent = torch.tensor([joints if parent < 0 else parent for parent in skeleton.parents]).to(joint)
+    return Reach(
+        point=final[skin.entry_point],
+        joint=joint,
+        parent=parent,
+        hanging=subtree(skeleton.parents).to(skin.entry_weight),
+        entries=entry_arms(skeleton, skin, joint).flatten(0, 1).contiguous(),
+        bones=bone_arms(skeleton).flatten(0, 1).contiguous(),
+    )
 
 
 def make_levers(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]) -> Levers:
@@ -79,6 +106,14 @@ def entry_arms(
     return (arms * skin.entry_weight[:, None]).permute(1, 2, 0)
 
 
+def bone_arms(skeleton: Skeleton) -> Float[Tensor, "joints 3 coefficients"]:
+    """How far a joint moves from its parent at rest when a coefficient grows; the root from the origin."""
+    d_joint = skeleton.directions.unflatten(1, (len(skeleton.parents), 3))
+    above = torch.tensor(skeleton.parents, device=d_joint.device)
+    from_parent = d_joint - d_joint[:, above.clamp(min=0)] * (above >= 0)[:, None]
+    return from_parent.permute(1, 2, 0)
+
+
 def slots_of(
     parents: tuple[int, ...], skin: Skin, final: Int[Tensor, " candidates"]
 ) -> tuple[Int[Tensor, "points slots"], Int[Tensor, "candidates turns"]]:
@@ -116,6 +151,7 @@ def make_pairs(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]
     return Pairs(points, point, joint, table[joint], (0, *counts.cumsum(0).tolist()), entries)
 
 
+@cache
 def subtree(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
     """Row a marks the joints that hang on a, itself included."""
     below = torch.eye(len(parents))

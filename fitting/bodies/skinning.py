@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -173,23 +175,45 @@ def pose_joints(
 ) -> tuple[Float[Tensor, "problems frames joints 3 3"], Float[Tensor, "problems frames joints 3"]]:
     """World rotation and place of every joint; the root turns about its own place at rest. Level by level of the tree:
     a body of 55 joints has eleven."""
-    problems, frames = rotations.shape[:2]
+    order, above, back, levels = tree_plan(parents, rotations.device)
+    away = rest[:, :, order]
+    away = torch.cat([away[:, :, :1], away[:, :, 1:] - rest[:, :, above]], dim=2)
+    away = away.expand(*rotations.shape[:2], -1, -1)
+    # A joint's frame in its parent's, joints in the order of levels: rotation and place side by side.
+    local = torch.cat([rotations[:, :, order], away[..., None]], dim=-1)
+    posed = [local[:, :, :1]]
+    for place, before in levels:
+        parent = posed[-1][:, :, before]
+        turned = parent[..., :3] @ local[:, :, place]
+        posed.append(torch.cat([turned[..., :3], turned[..., 3:] + parent[..., 3:]], dim=-1))
+    whole = torch.cat(posed, dim=2)[:, :, back]
+    return whole[..., :3].contiguous(), whole[..., 3].contiguous()
+
+
+class TreePlan(NamedTuple):
+    """How a tree of joints is walked level by level."""
+
+    order: Int[Tensor, " joints"]  # joints as they stand in levels
+    above: Int[Tensor, " all_but_root"]  # the parent of each but the root, in that order
+    back: Int[Tensor, " joints"]  # where each joint stands in that order
+    levels: tuple[tuple[slice, Int[Tensor, " level"]], ...]  # but the root's: joints, and parents in the level before
+
+
+@cache
+def tree_plan(parents: tuple[int, ...], device: torch.device) -> TreePlan:
     levels = tree_levels(parents)
-    turned = rotations[:, :, levels[0]]
-    placed = rest[:, :, levels[0]].expand(problems, frames, -1, -1)
-    all_turned, all_placed, order = [turned], [placed], list(levels[0])
-    for level in levels[1:]:
-        above = [parents[joint] for joint in level]
-        before = [order.index(joint) - (len(order) - turned.shape[2]) for joint in above]
-        offset = (rest[:, :, level] - rest[:, :, above])[..., None]
-        parent = turned[:, :, before]
-        placed = placed[:, :, before] + (parent * offset.mT).sum(dim=-1)
-        turned = parent @ rotations[:, :, level]
-        order += level
-        all_turned.append(turned)
-        all_placed.append(placed)
+    order = [joint for level in levels for joint in level]
+    steps, first = [], len(levels[0])
+    for before, level in pairwise(levels):
+        index = torch.tensor([before.index(parents[joint]) for joint in level], device=device)
+        steps.append((slice(first, first + len(level)), index))
+        first += len(level)
+
+    def numbers(joints: list[int]) -> Tensor:
+        return torch.tensor(joints, device=device, dtype=torch.long)
+
     back = [order.index(joint) for joint in range(len(parents))]
-    return torch.cat(all_turned, dim=2)[:, :, back], torch.cat(all_placed, dim=2)[:, :, back]
+    return TreePlan(numbers(order), numbers([parents[joint] for joint in order[1:]]), numbers(back), tuple(steps))
 
 
 @cache

@@ -9,19 +9,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fitting.bodies.levers import subtree
+from fitting.bodies.skinning import Skeleton
 from fitting.types import Surface
 
 
 def make_surface(
     faces: Int[Tensor, "faces 3"],
     skinning: Float[Tensor, "vertices joints"],
-    parents: tuple[int, ...],
+    skeleton: Skeleton,
     names: tuple[str, ...],
     turned_by: Mapping[str, slice],
     rest: Float[Tensor, "vertices 3"],
 ) -> Surface:
     """A face belongs to the joint that carries most of it, a vertex to the joint that carries most of that."""
     face_parts = skinning[faces].sum(dim=1).argmax(dim=1)
+    parents = skeleton.parents
     touched = torch.zeros(skinning.shape, dtype=torch.bool, device=faces.device)
     touched[faces.flatten(), face_parts.repeat_interleave(3)] = True
     return Surface(
@@ -35,6 +37,7 @@ def make_surface(
         part_names=names,
         apart=tree_distance(parents).to(faces.device),
         rest=rest,
+        rest_joints=skeleton.template,
         areas=vertex_areas(faces, rest),
     )
 

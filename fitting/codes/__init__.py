@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from fitting.codes import (
+    amass,
     deca,
     easymocap,
+    eft,
     emica,
     emoca,
     expose,
@@ -56,6 +58,8 @@ READERS = (
     expose,
     easymocap,
     humandata,
+    amass,
+    eft,
     hmr2,
     spin,
     smirk,

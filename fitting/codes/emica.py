@@ -10,13 +10,14 @@ from pathlib import Path
 
 from fitting.codes.code_folders import FaceFolder, Vectors, find_faces
 from fitting.codes.crops import crop_to_weak
-from fitting.codes.emoca import MARK, MODEL, tracks_of
+from fitting.codes.emoca import MARK, MODEL, extras, tracks_of
 from fitting.codes.frames import Frame
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source
 from fitting.track import Track
 
 FORMAT = "EMICA folder"
+EXTRAS = {"cam": ("cam.npy", 3), "tex": ("tex.npy", 50), "light": ("lightcode.npy", 27)}
 
 
 def accepts(source: Source) -> bool:
@@ -34,7 +35,6 @@ def _folders(path: Path) -> list[FaceFolder]:
 
 
 def read_face(folder: Path, vectors: Vectors) -> Frame:
-    extras = {"cam": vectors.read(folder / "cam.npy", 3)} if (folder / "cam.npy").is_file() else {}
     return Frame(
         {
             "betas": vectors.read(folder / "shape.npy", (300, 100)),
@@ -42,7 +42,7 @@ def read_face(folder: Path, vectors: Vectors) -> Frame:
             "global_orient": vectors.read(folder / "globalpose.npy", 3),
             "jaw_pose": vectors.read(folder / "jawpose.npy", 3),
         },
-        extras=extras,
+        extras=extras(folder, vectors, EXTRAS),
     )
 
 

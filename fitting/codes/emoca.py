@@ -7,6 +7,7 @@ numbers. Shape, head, jaw and camera are DECA's, only the expression is EMOCA's 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,8 +53,15 @@ def read_face(folder: Path, vectors: Vectors) -> Frame:
             "expression": vectors.read(folder / MARK, 50),
             "global_orient": pose[:3],
             "jaw_pose": pose[3:],
-        }
+        },
+        extras=extras(folder, vectors, {"tex": ("tex.npy", 50)}),
     )
+
+
+def extras(folder: Path, vectors: Vectors, files: Mapping[str, tuple[str, int]]) -> dict[str, np.ndarray]:
+    """Those of the files that are there: name in the track, file, numbers."""
+    there = {name: (folder / file, size) for name, (file, size) in files.items() if (folder / file).is_file()}
+    return {name: vectors.read(path, size) for name, (path, size) in there.items()}
 
 
 def tracks_of(faces: list[FaceFolder], read: ReadFace, model: str, format: str) -> list[Track]:

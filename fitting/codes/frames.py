@@ -34,8 +34,9 @@ def stack(frames: Sequence[Frame | None], names: Sequence[str], model: str, form
     for name in known[0].values:
         values[name] = _column(frames, name, [None if f is None else f.values.get(name) for f in frames], format)
     extras = {
-        name: _column(frames, name, [None if f is None else f.extras.get(name) for f in frames], format)
+        name: _column(frames, name, [None if f is None else f.extras[name] for f in frames], format)
         for name in known[0].extras
+        if all(name in frame.extras for frame in known)
     }
 
     def optional(field: str) -> np.ndarray | None:
@@ -62,6 +63,25 @@ def stack(frames: Sequence[Frame | None], names: Sequence[str], model: str, form
         image_sizes=None if sizes is None else sizes.astype(np.int64),
         extras=extras,
     )
+
+
+def apart(track: Track, pictures: Sequence[str]) -> list[Track]:
+    """A track in which pictures come again as one track per person: a picture's second row is its second person."""
+    seen: dict[str, int] = {}
+    people: list[dict[str, int]] = []
+    for row, name in enumerate(pictures):
+        number = seen.get(name, 0)
+        seen[name] = number + 1
+        if number == len(people):
+            people.append({})
+        people[number][name] = row
+    if len(people) < 2:
+        return [track]
+    names = tuple(track.names[people[0][name]] for name in seen)
+    return [
+        replace(track.take(np.array([rows.get(name, -1) for name in seen])), names=names, person=f"{k:03d}")
+        for k, rows in enumerate(people)
+    ]
 
 
 def numbered(frames: Mapping[int, Frame], model: str, format: str, first: int) -> Track:

@@ -2,8 +2,8 @@
 
 The npz has VHAP's keys with a leading 1. transforms.json has one entry per picture: timestep_index, camera_index, cx,
 cy, fl_x, fl_y, w, h, flame_param_path and transform_matrix, camera to world in OpenGL's axes. Translations are moved
-to zero mean, and the cameras with them. With several cameras the first one's is taken. Pixels are counted from the
-edge. FLAME 2023.
+to zero mean, and the cameras with them. With several cameras the first one's is taken. A time step without an entry is
+one that nobody trains on: a frame without codes. Pixels are counted from the edge. FLAME 2023.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ def read(source: Source, options: CodesOptions) -> list[Track]:
     assert folder is not None  # `accepts` has seen it
     files = [file for file in Source(folder).files if file.suffix == ".npz" and trailing_number(file.stem) is not None]
     cameras = read_cameras(folder.parent)
-    frames = {number_of(file): frame_of(file, cameras.get(number_of(file))) for file in files}
-    count = max(frames) + 1
+    count = max(map(number_of, files)) + 1
+    chosen = [file for file in files if not cameras or number_of(file) in cameras]
+    if not chosen:
+        raise InputError(f"{folder.parent}: transforms.json has no entry for any of flame_param/*.npz")
+    frames = {number_of(file): frame_of(file, cameras.get(number_of(file))) for file in chosen}
     every = [frames.get(k) for k in range(count)]
-    if cameras and any(frame is not None and frame.K is None for frame in every):
-        raise InputError(f"{folder.parent}: transforms.json has no entry for some of flame_param/*.npz")
     return [replace(stack(every, [f"{k:06d}" for k in range(count)], MODEL, FORMAT), match="number")]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from fitting.codes.options import CodesOptions
 from fitting.codes.phalp import FOCAL, MODEL, PICTURE
 from fitting.codes.source import Source, rows
-from fitting.codes.turns import camera, turns
+from fitting.codes.turns import camera, middle, turns
 from fitting.track import Track
 from fitting.types import Codes, InputError
 from fitting.worlds import opencv
@@ -47,7 +47,7 @@ def read(source: Source, options: CodesOptions) -> list[Track]:
     size = options.image_size
     K = None
     if place is not None and size is not None:
-        K = np.tile(camera(FOCAL * max(size) / PICTURE, (size[0] / 2, size[1] / 2)), (count, 1, 1))
+        K = np.tile(camera(FOCAL * max(size) / PICTURE, middle(size)), (count, 1, 1))
     shift = np.full((count, 3), np.nan) if place is None else place
     return [
         Track(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fitting.codes.frames import apart
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, rows
 from fitting.codes.turns import camera, turns
@@ -34,7 +35,7 @@ def accepts(source: Source) -> bool:
 
 
 def read(source: Source, options: CodesOptions) -> list[Track]:
-    """One row per entry: the person of that picture. Raises InputError."""
+    """One row per picture and one track per person of a picture, in the file's order. Raises InputError."""
     content, path = source.content, source.path
     model = next(name for name in MODELS if name in content)
     body = content[model]
@@ -50,17 +51,16 @@ def read(source: Source, options: CodesOptions) -> list[Track]:
         values["transl"] = rows(body["transl"], 3, count, "transl", path)
     names = [PurePosixPath(str(name)).stem for name in np.ravel(content["image_path"])]
     K, size = cameras(content, count, path)
-    return [
-        Track(
-            Codes(values, model, np.ones(count, dtype=bool), K),
-            tuple(names),
-            FORMAT,
-            match="name",
-            image_sizes=size,
-            world_from_codes=opencv(np.tile(np.eye(3), (count, 1, 1)), np.full((count, 3), 0.0 if known else np.nan)),
-            hands_from_mean="left_hand_pose" in values and not flat_hands(content),
-        )
-    ]
+    track = Track(
+        Codes(values, model, np.ones(count, dtype=bool), K),
+        tuple(names),
+        FORMAT,
+        match="name",
+        image_sizes=size,
+        world_from_codes=opencv(np.tile(np.eye(3), (count, 1, 1)), np.full((count, 3), 0.0 if known else np.nan)),
+        hands_from_mean="left_hand_pose" in values and not flat_hands(content),
+    )
+    return apart(track, [str(name) for name in np.ravel(content["image_path"])])
 
 
 def section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -91,5 +91,5 @@ def cameras(content: Mapping[str, Any], count: int, path: Path) -> tuple[np.ndar
         np.atleast_2d(focal) if focal.size <= 2 else focal.reshape(count, -1),
         (count, focal.size if focal.size <= 2 else focal.size // count),
     )
-    middles = sizes / 2 if principal is None and sizes is not None else np.broadcast_to(principal, (count, 2))
+    middles = (sizes - 1) / 2 if principal is None and sizes is not None else np.broadcast_to(principal, (count, 2))
     return np.stack([camera(f, m) for f, m in zip(focals, middles, strict=True)]), sizes

@@ -19,7 +19,7 @@ import numpy as np
 from fitting.codes.frames import Frame, stack
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, natural_key, vector
-from fitting.codes.turns import camera, turns
+from fitting.codes.turns import camera, middle, turns
 from fitting.track import Track
 from fitting.types import FitError, InputError
 from fitting.unpickle import CODES, load_joblib
@@ -92,7 +92,7 @@ def frame_of(body: Mapping[str, Any], place: Any, size: Any, where: str, path: P
     shift = vector(place, 3, where + "camera", path)
     return Frame(
         values,
-        K=camera(FOCAL * max(width, height) / PICTURE, (width / 2, height / 2)),
+        K=camera(FOCAL * max(width, height) / PICTURE, middle((width, height))),
         world_from_codes=opencv(np.eye(3)[None], shift[None])[0],
         image_size=(width, height),
     )

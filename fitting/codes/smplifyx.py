@@ -2,8 +2,9 @@
 
 camera_rotation (1, 3, 3), camera_translation (1, 3), betas, global_orient, body_pose (1, 63) or SMPL's (1, 69), or
 VPoser's code (1, 32); left_hand_pose and right_hand_pose, components (1, 6..45) about the mean hand; jaw, eyes,
-expression. A point is seen at R X + t in OpenCV's axes with a focal length of 5000 pixels and the middle of the
-picture, neither of which is in the file. What is in it tells the model: an expression SMPL-X, hands SMPL-H, neither
+expression. A point is seen at R X + t in OpenCV's axes with a focal length of 5000 pixels and a principal point of
+(width / 2, height / 2), neither of which is in the file. That is the middle of the picture: OpenPose's keypoints and
+the renderer count pixels from the edge. What is in a file tells the model: an expression SMPL-X, hands SMPL-H, neither
 SMPL.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 from fitting.codes.frames import Frame, stack
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, load, natural_key, vector
-from fitting.codes.turns import camera, turns
+from fitting.codes.turns import camera, middle, turns
 from fitting.track import Track
 from fitting.types import InputError
 from fitting.worlds import opencv
@@ -31,7 +32,7 @@ KEYS = {"global_orient", "body_pose", "betas", "camera_translation"}
 FACE = ("jaw_pose", "leye_pose", "reye_pose")
 HANDS = ("left_hand_pose", "right_hand_pose")
 VPOSER = 32
-CODE = "body_pose is VPoser's code: give its checkpoint with --vposer, which also must be of the same version"
+CODE = "its body_pose is VPoser's code: it needs the VPoser that made it, --vposer_ckpt, of the same version"
 
 
 def accepts(source: Source) -> bool:
@@ -59,11 +60,13 @@ def read(source: Source, options: CodesOptions) -> list[Track]:
     for image, person, file in files:
         people[person][image] = frame_of(load(file), file, options)
     tracks = []
-    for k, frames in enumerate(people.values()):
+    for person, frames in sorted(people.items()):
         track = stack([frames.get(image) for image in images], images, model, FORMAT)
         coded = "pose_embedding" in track.values
         tracks.append(
-            replace(track, match="name", person=f"{k:03d}", hands_from_mean=True, notes=(CODE,) if coded else ())
+            replace(
+                track, match="name", person=f"{int(person):03d}", hands_from_mean=True, notes=(CODE,) if coded else ()
+            )
         )
     return tracks
 
@@ -90,10 +93,9 @@ def frame_of(content: Any, path: Path, options: CodesOptions) -> Frame:
     shift = vector(content["camera_translation"], 3, "camera_translation", path)
     K = None
     if options.image_size is not None:
-        width, height = options.image_size
-        K = camera(options.focal or FOCAL, (width / 2, height / 2))
+        K = camera(options.focal or FOCAL, middle(options.image_size))
     if "focal_length" in content and "camera_center" in content:  # Keyfit writes them beside the rest
-        K = camera(np.ravel(content["focal_length"]), np.ravel(content["camera_center"]))
+        K = camera(np.ravel(content["focal_length"]), np.ravel(content["camera_center"]) - 0.5)
     return Frame(values, K=K, world_from_codes=opencv(rotation, shift[None])[0], image_size=options.image_size)
 
 

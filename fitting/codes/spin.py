@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from fitting.codes.frames import apart
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, rows
 from fitting.track import Track
@@ -29,7 +30,8 @@ def accepts(source: Source) -> bool:
 
 
 def read(source: Source, options: CodesOptions) -> list[Track]:
-    """One row per picture; those without a fit (`has_smpl` 0) are empty. Raises InputError."""
+    """One row per picture and one track per person of a picture, in the file's order; entries without a fit
+    (`has_smpl` 0) are empty. Raises InputError."""
     content, path = source.content, source.path
     if isinstance(content, np.ndarray):
         content = {"pose": content[:, :72], "shape": content[:, 72:]}
@@ -41,12 +43,11 @@ def read(source: Source, options: CodesOptions) -> list[Track]:
     names = [PurePosixPath(str(name)).stem for name in content["imgname"]] if "imgname" in content else None
     values = {"betas": shape, "global_orient": pose[:, :3], "body_pose": pose[:, 3:]}
     unknown = np.full((count, 3), np.nan)
-    return [
-        Track(
-            Codes(values, MODEL, valid),
-            tuple(names or (f"{k:06d}" for k in range(count))),
-            FORMAT,
-            match="name" if names else "order",
-            world_from_codes=opencv(np.tile(np.eye(3), (count, 1, 1)), unknown),
-        )
-    ]
+    track = Track(
+        Codes(values, MODEL, valid),
+        tuple(names or (f"{k:06d}" for k in range(count))),
+        FORMAT,
+        match="name" if names else "order",
+        world_from_codes=opencv(np.tile(np.eye(3), (count, 1, 1)), unknown),
+    )
+    return apart(track, [str(name) for name in content["imgname"]]) if names else [track]

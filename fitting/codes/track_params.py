@@ -3,8 +3,8 @@ and id (1, 100), exp (N, 79) of the Basel Face Model, which is not FLAME: of tho
 length can be used.
 
 A point is seen at R X + trans by a camera that looks down -z with y up, R = Rx(-theta) Ry(-phi) Rz(psi); the principal
-point is (width / 2, height / 2). The model's origin is the middle of the face, FLAME's is not: `transl` is left out,
-and the head is placed by landmarks.
+point is the picture's middle, (width / 2, height / 2) where pixels count from the edge, as its renderers do. The
+model's origin is the middle of the face, FLAME's is not: `transl` is left out, and the head is placed by landmarks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import roma
 import torch
 from jaxtyping import Float
 
+from fitting.camera import intrinsics
 from fitting.codes.options import CodesOptions
 from fitting.codes.source import Source, rows
 from fitting.track import Track
@@ -41,7 +42,7 @@ def read(source: Source, options: CodesOptions) -> list[Track]:
     K = None
     if options.image_size is not None:
         width, height = options.image_size
-        K = np.tile(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), (frames, 1, 1))
+        K = np.tile(intrinsics(focal, (width, height)), (frames, 1, 1))
     return [
         Track(
             Codes({"global_orient": rotmat_to_rotvec(euler_to_rotmat(euler))}, MODEL, np.ones(frames, dtype=bool), K),

@@ -28,6 +28,12 @@ def turns(value: Any, joints: int | tuple[int, ...], frames: int | None, what: s
     return rotmat_to_rotvec(flat.reshape(count, -1, 3, 3)).reshape(count, -1)
 
 
+def middle(size: tuple[int, int]) -> tuple[float, float]:
+    """The middle of a picture of this width and height: what others, who count pixels from the edge, call
+    (width / 2, height / 2)."""
+    return (size[0] - 1) / 2, (size[1] - 1) / 2
+
+
 def camera(focal: float | np.ndarray, principal: np.ndarray | tuple[float, float]) -> Float[np.ndarray, "3 3"]:
     """K for one or two focal lengths, pixels."""
     fx, fy = np.broadcast_to(np.ravel(focal)[:2], (2,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from fitting.unpickle import load_pickle
 JOINED = 2  # bones: a thigh folds against the belly, two bones away
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """Pairs of parts that are looked at, and how far apart on the resting skin two places must be to be two places."""
 
@@ -37,7 +37,8 @@ class Mask:
         return (a - b).square().sum(dim=-1) > self.near**2
 
 
-def make_mask(surface: Surface, ignore: Sequence[str], near: float) -> Mask:
+@lru_cache(maxsize=4)
+def make_mask(surface: Surface, ignore: tuple[str, ...], near: float) -> Mask:
     """All pairs but parts within two bones of each other, or named in `ignore` as 'a,b': names of joints, or their
     numbers as in SMPLify-X's `ign_part_pairs`. Thighs are two bones apart and looked at all the same.
 
@@ -87,6 +88,7 @@ def read_parts(path: Path, faces: int) -> Int[Tensor, " faces"]:
     return torch.as_tensor(found.astype(np.int64))
 
 
+@lru_cache(maxsize=4)
 def with_parts(surface: Surface, face_parts: Int[Tensor, " faces"]) -> Surface:
     """The same surface with other parts of its faces; a vertex belongs to the part of most of its faces."""
     if int(face_parts.max()) >= len(surface.part_names):

@@ -10,18 +10,25 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fitting.contact.masks import Mask
+from fitting.contact.near import Boxes, least_and_greatest, near_other_parts, part_boxes
 from fitting.contact.sweep import overlapping_boxes
-from fitting.types import Surface
 
 
 def crossing_pairs(points: Float[Tensor, "vertices 3"], mask: Mask, quick: bool = True) -> Int[Tensor, "pairs 2"]:
     """Triangles a < b of one body that cross, of pairs that the mask looks at, sorted. `quick`: with warp if it is
     there."""
-    surface = mask.surface
     points = points.detach().float()
-    corners = points[surface.faces]
-    lower, upper = corners.amin(dim=1), corners.amax(dim=1)
-    some = near_other_parts(lower, upper, surface.face_parts, part_boxes(points, surface), mask)
+    return pairs_between(points, part_boxes(points, mask.surface), mask, quick)
+
+
+def pairs_between(
+    points: Float[Tensor, "vertices 3"], around: Boxes, mask: Mask, quick: bool
+) -> Int[Tensor, "pairs 2"]:
+    """`crossing_pairs` where the boxes round parts are known."""
+    surface = mask.surface
+    first, second, third = surface.faces.unbind(dim=1)
+    lower, upper = least_and_greatest((points[first], points[second], points[third]))
+    some = near_other_parts((lower, upper), surface.face_parts, around, mask)
     boxes = lower[some], upper[some], surface.face_parts[some], mask.parts
     if quick and find_spec("warp") is not None:
         from fitting.contact import tree  # warp takes a second to import
@@ -31,37 +38,8 @@ def crossing_pairs(points: Float[Tensor, "vertices 3"], mask: Mask, quick: bool 
         pairs = some[torch.as_tensor(overlapping_boxes(*(box.cpu().numpy() for box in boxes))).to(some)]
     a, b = surface.faces[pairs[:, 0]], surface.faces[pairs[:, 1]]
     pairs = pairs[mask.far(surface.rest[a].mean(dim=1), surface.rest[b].mean(dim=1))]
-    a, b = corners[pairs].double().unbind(dim=1)
+    a, b = points[surface.faces[pairs]].double().unbind(dim=1)
     return pairs[triangles_cross(a, b)]
-
-
-def part_boxes(
-    points: Float[Tensor, "vertices 3"], surface: Surface
-) -> tuple[Float[Tensor, "parts 3"], Float[Tensor, "parts 3"]]:
-    """Lower and upper corners round every part's faces; a part without faces has none."""
-    corners = points[surface.faces].flatten(0, 1)
-    at = surface.face_parts.repeat_interleave(3)[:, None].expand(-1, 3)
-    empty = corners.new_full((len(surface.part_names), 3), torch.inf)
-    return empty.scatter_reduce(0, at, corners, "amin"), (-empty).scatter_reduce(0, at, corners, "amax")
-
-
-def near_other_parts(
-    lower: Float[Tensor, "boxes 3"],
-    upper: Float[Tensor, "boxes 3"],
-    part: Int[Tensor, " boxes"],
-    around: tuple[Float[Tensor, "parts 3"], Float[Tensor, "parts 3"]],
-    mask: Mask,
-) -> Int[Tensor, " near"]:
-    """Which boxes reach into that round another part that theirs is compared with: few of a person who stands."""
-    low, high = around
-    meet = mask.parts & ((low[:, None] <= high) & (low <= high[:, None])).all(dim=-1)
-    found = [part[:0]]
-    for a in torch.nonzero(meet.any(dim=1))[:, 0].tolist():
-        some = torch.nonzero(part == a)[:, 0]
-        others = torch.nonzero(meet[a])[:, 0]
-        reach = (lower[some, None] <= high[others]) & (upper[some, None] >= low[others])
-        found.append(some[reach.all(dim=-1).any(dim=-1)])
-    return torch.cat(found).sort().values
 
 
 def triangles_cross(a: Float[Tensor, "pairs 3 3"], b: Float[Tensor, "pairs 3 3"]) -> Bool[Tensor, " pairs"]:

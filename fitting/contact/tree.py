@@ -67,5 +67,6 @@ def overlapping_boxes(
         wp.synchronize_device(low.device)
         found = int(total)
         if found <= room:
-            return torch.unique(pairs[:found].long(), dim=0)
+            key = (pairs[:found, 0].long() * count + pairs[:found, 1]).sort().values  # each pair is found once
+            return torch.stack([key // count, key % count], dim=1)
         room = found

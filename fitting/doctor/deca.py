@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.doctor.findings import Finding, fault, require_file
+from fitting.doctor.findings import Finding, fault, is_checkpoint, require_file
 from fitting.types import FitError
 from fitting.unpickle import load_npy_object, load_pickle
 
@@ -29,15 +29,24 @@ def check(folder: Path) -> list[Finding]:
     """`folder` is DECA's `data`, or the repository that has it."""
     data = folder / "data" if (folder / "data").is_dir() else folder
     found = [finding for name, mend in FILES.items() for finding in require_file(data / name, mend)]
-    model, embedding = data / "generic_model.pkl", data / "landmark_embedding.npy"
+    model = data / "generic_model.pkl"
     if model.is_file() and model.stat().st_size:
         found += check_model(model)
-    if embedding.is_file() and embedding.stat().st_size:
-        try:
-            load_npy_object(embedding)
-        except FitError as error:
-            found.append(fault(str(error), SHIPPED))
+    weights = data / "deca_model.tar"
+    if weights.is_file() and weights.stat().st_size and not is_checkpoint(weights):
+        found.append(fault(f"{weights} cannot be read: cut off, or no checkpoint", FILES[weights.name]))
+    for path in (data / name for name in FILES if name.endswith(".npy")):
+        found += unreadable_array(path)
     return found
+
+
+def unreadable_array(path: Path) -> list[Finding]:
+    if path.is_file() and path.stat().st_size:
+        try:
+            load_npy_object(path)
+        except FitError as error:
+            return [fault(str(error), SHIPPED)]
+    return []
 
 
 def check_model(path: Path) -> list[Finding]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import yaml
 
 from fitting import codes
 from fitting.codes.code_folders import FRAME, find_faces
-from fitting.doctor.findings import Finding, empty_files, fault, folders_below, gaps, note, some
+from fitting.doctor.findings import Finding, empty_files, fault, folders_below, gaps, is_checkpoint, note, some
 from fitting.types import FitError
 
 DOWNLOAD = "unpack the model's archive again: unzip stopped half-way"
 AGAIN = "let EMOCA run again over these frames"
+ASSETS = ("*.pkl", "*.npz", "*.tar", "*.pth", "*.pt", "*.obj")  # checkpoints and cfg.yaml are looked at one by one
 FILES = ("shape.npy", "exp.npy", "pose.npy")
 
 
@@ -24,6 +24,8 @@ def check(folder: Path) -> list[Finding]:
     if not faces and not models:
         return [fault(f"{folder}: neither codes (<frame>_<person>/exp.npy) nor a model (cfg.yaml)", "check the folder")]
     found = [finding for model in models for finding in check_model(model)]
+    if models:
+        found += empty_files(folder, ASSETS, DOWNLOAD)
     if not faces:
         return found
     results = faces[0].path.parent
@@ -49,12 +51,6 @@ def check_model(model: Path) -> list[Finding]:
     if not checkpoints:
         return [fault(f"{model} has no checkpoint (*.ckpt)", DOWNLOAD)]
     return [fault(f"{p} cannot be read: cut off, or empty", DOWNLOAD) for p in checkpoints if not is_checkpoint(p)]
-
-
-def is_checkpoint(path: Path) -> bool:
-    """torch's zip with its end, or its older format's first bytes."""
-    with path.open("rb") as stream:
-        return zipfile.is_zipfile(path) or stream.read(2) == b"\x80\x02"
 
 
 def check_frames(folder: Path, faces: list) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,12 @@ def unreadable(path: Path, mend: str) -> list[Finding]:
     except FitError as error:
         return [fault(f"{path.name} cannot be read: {str(error).split(': ', 1)[-1]}", mend)]
     return []
+
+
+def is_checkpoint(path: Path) -> bool:
+    """torch's zip with its end, or its older format's first bytes."""
+    with path.open("rb") as stream:
+        return zipfile.is_zipfile(path) or stream.read(2) == b"\x80\x02"
 
 
 def numbered(folder: Path, suffix: str) -> dict[int, Path]:

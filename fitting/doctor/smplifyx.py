@@ -1,10 +1,11 @@
-"""SMPLify-X's data folder: images/ and keypoints/ in pairs; and its models where they lie beside them."""
+"""SMPLify-X's data folder: images/ and keypoints/ in pairs; its folder of models; or one folder that has both."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from fitting.doctor import smpl_models
 from fitting.doctor.findings import Finding, fault, note, some
 
 IMAGES = {".png", ".jpg", ".jpeg"}
@@ -14,11 +15,20 @@ RUN = "run OpenPose with --face --hand --write_json keypoints"
 
 
 def check(folder: Path) -> list[Finding]:
-    """Pictures without keypoints, keypoints without pictures, files without people or of another form."""
+    """Pictures without keypoints, keypoints without pictures, files without people or of another form; models that are
+    missing, damaged or of another kind."""
     images, keypoints = folder / "images", folder / "keypoints"
+    models = smpl_models.check(folder)
+    if not images.is_dir() and not keypoints.is_dir() and smpl_models.has_models(folder):
+        return models
+    return [*data(folder, images, keypoints), *models]
+
+
+def data(folder: Path, images: Path, keypoints: Path) -> list[Finding]:
     if not images.is_dir() or not keypoints.is_dir():
         absent = " and ".join(p.name for p in (images, keypoints) if not p.is_dir())
-        return [fault(f"{folder} has no folder {absent}", "give the folder that holds images/ and keypoints/")]
+        mend = "give the folder that holds images/ and keypoints/, or that of the models (smplx/, vposer_v1_0/)"
+        return [fault(f"{folder} has no folder {absent}", mend)]
     pictures = {p.stem for p in images.iterdir() if p.suffix.lower() in IMAGES}
     files = {p.name.removesuffix("_keypoints.json"): p for p in keypoints.glob("*_keypoints.json")}
     found = []

@@ -20,7 +20,7 @@ from fitting.exports import (
     vhap,
 )
 from fitting.exports.flame_params import destination
-from fitting.exports.from_solution import track_of
+from fitting.exports.from_solution import decoding_body, track_of
 from fitting.exports.target import Export, Target
 
 EXPORTS: Mapping[str, Export] = {
@@ -37,4 +37,4 @@ EXPORTS: Mapping[str, Export] = {
     "amass": amass.EXPORT,
 }
 
-__all__ = ["EXPORTS", "Export", "Target", "destination", "track_of"]
+__all__ = ["EXPORTS", "Export", "Target", "decoding_body", "destination", "track_of"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.exports.bodies import zeros_for
+from fitting.exports.bodies import SIDES, fingers, zeros_for
 from fitting.exports.target import Export, Target, require_body
 from fitting.track import Track
 from fitting.worlds import unsettled
@@ -19,7 +19,7 @@ from fitting.writers.npz import write_npz
 
 FPS = 25.0
 Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # from y up
-FACE, HANDS = ("jaw_pose", "leye_pose", "reye_pose"), ("left_hand_pose", "right_hand_pose")
+FACE = ("jaw_pose", "leye_pose", "reye_pose")
 
 
 def write(track: Track, target: Target) -> list[Path]:
@@ -30,7 +30,7 @@ def write(track: Track, target: Target) -> list[Path]:
     arrays = {"trans": place, "betas": track.values["betas"].mean(axis=0)}
     parts = {"root_orient": root, "pose_body": track.values["body_pose"]}
     if model != "smpl":
-        parts["pose_hand"] = joined(track, HANDS, 15)
+        parts["pose_hand"] = np.concatenate([fingers(track, body, side) for side in SIDES], axis=1)
     if model not in ("smpl", "smplh"):
         parts |= {"pose_jaw": joined(track, FACE[:1], 1), "pose_eye": joined(track, FACE[1:], 1)}
     order = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")

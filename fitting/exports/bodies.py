@@ -7,10 +7,11 @@ from jaxtyping import Float
 
 from fitting.camera import WORLD_FROM_CAMERA
 from fitting.exports.decoded import meshes, to_pixels
-from fitting.exports.target import Target, cameras, sizes_of
+from fitting.exports.fixed_camera import middle_cameras, under
+from fitting.exports.target import Target, cameras
 from fitting.track import Track
 from fitting.types import Body
-from fitting.worlds import recentred, unsettled
+from fitting.worlds import unsettled
 
 SIDES = ("left", "right")
 SMPLX_JOINTS = {
@@ -24,10 +25,18 @@ def in_camera(track: Track, body: Body) -> tuple[Float[np.ndarray, "frames 3"], 
     return unsettled(track, body, np.linalg.inv(WORLD_FROM_CAMERA))
 
 
-def centred(track: Track) -> Track:
-    """Moved so that a camera whose principal point is (width / 2, height / 2), as most assume, sees the same."""
-    K, sizes = cameras(track), sizes_of(track)
-    return track.with_values({"transl": recentred(track.values["transl"], K, K[:, 0, 0], sizes / 2)})
+def centred(track: Track, target: Target) -> Track:
+    """Moved so that a camera whose principal point is the picture's middle sees the same."""
+    return track.with_values({"transl": under(track, middle_cameras(track), target, track.values["transl"])})
+
+
+def fingers(track: Track, body: Body, side: str) -> Float[np.ndarray, "frames 45"]:
+    """A hand as whole rotations from a flat hand; where the codes have none, the hand the body has by itself."""
+    name, hands = f"{side}_hand_pose", getattr(body, "hands", None)
+    if name in track.values:
+        return track.values[name]
+    at_rest = np.zeros(45) if hands is None else hands.zero[SIDES.index(side)].double().cpu().numpy()
+    return np.tile(at_rest, (len(track), 1))
 
 
 def hand_components(body: Body, side: str, pose: Float[np.ndarray, "frames 45"], count: int) -> np.ndarray | None:

@@ -25,7 +25,7 @@ SHARED = ("shape",)
 
 def write(track: Track, target: Target) -> list[Path]:
     """Raises OutputError where something cannot be written."""
-    arrays, focal, size = parameters(track)
+    arrays, focal, size = parameters(track, target)
     middle = arrays["translation"].mean(axis=0)
     arrays["translation"] = arrays["translation"] - middle
     written = [write_npz(target.folder / "canonical_flame_param.npz", canonical(arrays))]

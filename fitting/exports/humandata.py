@@ -1,5 +1,5 @@
 """HumanData npz: image_path, bbox_xywh (N, 5), a dict smpl or smplx, meta, misc, config: described at
-fitting/codes/humandata.py.
+fitting/codes/humandata.py; of a fit also keypoints2d (N, 190, 3) and keypoints2d_mask, what was detected.
 
 Its dicts are pickles inside the npz: that is the format, and they hold nothing but numpy arrays and plain values.
 Fingers count from the mean hand, misc.flat_hand_mean False.
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fitting.exports.bodies import SIDES, SMPLX_JOINTS, boxes, centred, from_mean, in_camera
+from fitting.exports.bodies import SIDES, SMPLX_JOINTS, boxes, from_mean, in_camera
+from fitting.exports.human_data_points import CONVENTION, in_human_data
 from fitting.exports.spin import picture_name
 from fitting.exports.target import Export, Target, cameras, require_body, sizes_of
 from fitting.track import Track
@@ -34,11 +35,14 @@ def write(track: Track, target: Target) -> list[Path]:
     content: dict[str, Any] = {
         "image_path": [picture_name(track.names[k]) for k in kept],
         "bbox_xywh": np.concatenate([box[:, :2], box[:, 2:] - box[:, :2], np.ones((len(kept), 1))], axis=1),
-        track.codes.model: {name: rows[kept].astype(np.float32) for name, rows in blocks(centred(track), body).items()},
-        "meta": {"height": sizes[:, 1], "width": sizes[:, 0], "focal_length": focal, "principal_point": sizes / 2},
+        track.codes.model: {name: rows[kept].astype(np.float32) for name, rows in blocks(track, body).items()},
+        "meta": {"height": sizes[:, 1], "width": sizes[:, 0], "focal_length": focal, "principal_point": K[:, :2, 2]},
         "misc": {"flat_hand_mean": False, "cam_param_type": "prespective", "kps3d_root_aligned": False},
         "config": "keyfit",
     }
+    if target.observations is not None:
+        found = in_human_data(target.observations)
+        content |= {**found, "keypoints2d": found["keypoints2d"][kept], "keypoints2d_convention": CONVENTION}
     path = target.folder / "humandata.npz"
     write_with_objects(path, content)
     return [path]

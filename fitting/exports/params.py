@@ -13,11 +13,13 @@ from fitting.writers.facts import CONVENTIONS, person_name, versions
 from fitting.writers.npz import write_npz
 
 FORMAT = "keyfit-params 1"
+PLACE = ("transl", "global_orient")  # which here are a camera's
 
 
 def write(track: Track, target: Target) -> list[Path]:
     """Blocks, camera and what the rows are worth; no keypoints, since nothing was fitted. Raises OutputError."""
-    arrays = {name: np.asarray(rows, dtype=np.float32) for name, rows in track.values.items()}
+    known = {n: rows for n, rows in track.values.items() if track.has_camera or n not in PLACE}
+    arrays = {name: np.asarray(rows, dtype=np.float32) for name, rows in known.items()}
     arrays |= {
         "names": np.array(track.names),
         "valid": track.valid,
@@ -38,4 +40,4 @@ def write(track: Track, target: Target) -> list[Path]:
     return [write_npz(target.folder / person_name("params.npz", track.person), arrays)]
 
 
-EXPORT = Export(write)
+EXPORT = Export(write, names_persons=True)

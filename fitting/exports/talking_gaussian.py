@@ -1,7 +1,9 @@
 """What AD-NeRF's and TalkingGaussian's preprocessing leaves: track_params.pt, transforms_train.json,
 transforms_val.json.
 
-The head's rigid motion about the middle of the face and the focal length; conventions at fitting/codes/track_params.py.
+The head's rigid motion about the middle of the face and the focal length; conventions at
+fitting/codes/track_params.py: `cx` and `cy` count pixels from the picture's edge, as those who render it do (from a
+field of view, or by rays through i + 0.5; only AD-NeRF's own rays, through i, are half a pixel aside).
 Identity and expression of the Basel Face Model are zeros: nothing that trains reads them. `img_id` is the number of the
 frame in the video, from 0. The original writes a running number there, which shifts every frame after one without
 landmarks; frames that were not fitted are left out here instead. The first ten elevenths are for training.
@@ -12,6 +14,7 @@ them: AU = 5 times the action's strength.
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -20,10 +23,10 @@ import torch
 
 from fitting.action_units import ActionUnits, format_openface, read_action_units
 from fitting.exports.decoded import head_motion, landmarks, to_pixels
+from fitting.exports.fixed_camera import clip_focal, middle_cameras, under
 from fitting.exports.target import Export, Target, cameras, require_body, sizes_of
 from fitting.track import Track
-from fitting.worlds import recentred
-from fitting.writers.atomic import replacing, write_text
+from fitting.writers.atomic import write_bytes, write_text
 
 TRAINED = (10, 11)  # frames for training of all frames
 TO_DECIMETRES = 10.0
@@ -48,9 +51,8 @@ def write(track: Track, target: Target) -> list[Path]:
     body = require_body(target, "talking_gaussian")
     width, height = (int(n) for n in sizes_of(track)[0])
     motion = head_motion(body, track)
-    K = cameras(track)
-    focal = float(np.median(K[:, 0, 0]))
-    place = recentred(motion.place, K, focal, (width / 2, height / 2))
+    focal = clip_focal(track)
+    place = under(track, middle_cameras(track, focal), target, motion.place)
     written = [write_track_params(target.folder / "track_params.pt", motion.rotation, place, focal)]
     frames = np.flatnonzero(track.valid)
     trained = len(frames) * TRAINED[0] // TRAINED[1]
@@ -74,9 +76,9 @@ def write_track_params(path: Path, rotation: np.ndarray, place: np.ndarray, foca
         "trans": torch.as_tensor(place * TO_DECIMETRES).float(),
         "focal": torch.tensor([focal]).float(),
     }
-    with replacing(path) as part:
-        torch.save(content, part)
-    return path
+    buffer = io.BytesIO()  # torch.save writes a file's name into it, which here would be a temporary one
+    torch.save(content, buffer)
+    return write_bytes(path, buffer.getvalue())
 
 
 def rotmat_to_euler(rotation: np.ndarray) -> np.ndarray:

@@ -12,6 +12,10 @@ from fitting.track import Track
 from fitting.types import Body, Observations, OutputError
 
 
+def unheard(text: str) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True)
 class Target:
     """`body` decodes the track's codes; `observations` are there when a fit is written, not for mere codes."""
@@ -20,6 +24,7 @@ class Target:
     body: Body | None = None
     observations: Observations | None = None
     action_units: Path | None = None  # an OpenFace csv of the same frames
+    note: Callable[[str], None] = unheard  # told what a user should know of what was written
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Export:
     needs_body: bool = False
     needs: tuple[str, ...] = ()  # blocks
     needs_camera: bool = False
+    names_persons: bool = False  # its files carry the person's number; else persons beyond the first have folders
+
+    def folder(self, top: Path, person: str) -> Path:
+        """Where a person's files go."""
+        return top if self.names_persons or person == "000" else top / f"person_{person}"
 
     def check(self, name: str, track: Track) -> None:
         """Raises OutputError for codes that the format cannot hold, or whose meaning would change in it."""
@@ -46,15 +56,20 @@ class Export:
 
     def check_model(self, name: str, model: str) -> None:
         """Raises OutputError for codes of another model than the format's users decode with."""
-        if self.models and model not in self.models and model != "flame":
-            raise OutputError(
-                f"{name}: its users decode with {' or '.join(self.models)}, these codes belong to {model}: the same "
-                f"numbers are another face there. Convert them with --convert_model {self.models[0]}, or say with "
-                "--codes_model which model they really belong to"
-            )
+        if not self.models or model in self.models or model == "flame":
+            return
+        if model.startswith(PEOPLE):
+            mend = f"Fit {self.models[0]} to keypoints with them as --start and --codes.pose_only true"
+        else:
+            mend = f"Convert them with --convert_model {self.models[0]}"
+        raise OutputError(
+            f"{name}: its users decode with {' or '.join(self.models)}, these codes belong to {model}: the same "
+            f"numbers are somebody else there. {mend}, or say with --codes_model which model they really belong to"
+        )
 
 
-NO_PLACE = ": fit them to landmarks first (fit.py --start), which finds where the head is"
+PEOPLE = ("smpl", "open_body")  # shapes of these are not converted
+NO_PLACE = ": fit them to keypoints first (fit.py --start), which finds where the person is"
 
 
 def cameras(track: Track) -> np.ndarray:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.exports.target import Export, Target, cameras, sizes_of
+from fitting.exports.fixed_camera import clip_focal, middle_cameras, under
+from fitting.exports.target import Export, Target, sizes_of
 from fitting.track import Track, sized
-from fitting.worlds import recentred
 from fitting.writers.npz import write_npz
 
 CAMERA_Z = 1.0  # metres: the camera stands at (0, 0, 1)
@@ -17,7 +17,7 @@ SHAPES, EXPRESSIONS = 300, 100
 
 def write(track: Track, target: Target) -> list[Path]:
     """One file for the clip. Raises OutputError where pictures differ in size."""
-    arrays, focal, (width, height) = parameters(track)
+    arrays, focal, (width, height) = parameters(track, target)
     arrays |= {
         "timestep_id": np.array(track.names),
         "n_processed_frames": np.array(len(track)),
@@ -27,12 +27,11 @@ def write(track: Track, target: Target) -> list[Path]:
     return [write_npz(target.folder / "tracked_flame_params_0.npz", arrays)]
 
 
-def parameters(track: Track) -> tuple[dict[str, np.ndarray], float, tuple[int, int]]:
+def parameters(track: Track, target: Target) -> tuple[dict[str, np.ndarray], float, tuple[int, int]]:
     """The arrays in VHAP's world, the focal length in pixels, and the picture's width and height."""
     width, height = (int(n) for n in sizes_of(track)[0])
-    K = cameras(track)
-    focal = float(np.median(K[:, 0, 0]))
-    place = recentred(track.values["transl"], K, focal, ((width - 1) / 2, (height - 1) / 2))
+    focal = clip_focal(track)
+    place = under(track, middle_cameras(track, focal), target, track.values["transl"])
     zero = np.zeros((len(track), 3))
     eyes = [track.values.get(name, zero) for name in ("leye_pose", "reye_pose")]
     arrays = {

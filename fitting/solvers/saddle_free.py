@@ -27,7 +27,7 @@ from fitting.types import Stop
 FIRST_DAMPING = 1e-2
 LEAST, GREATEST = 1e-9, 1e8
 MORE, RETRY = 8.0, 1e-4  # damping after a rejected step: times so much, and at least so much
-BARRIER, FORGET = 2.0, 0.5  # times a damping that was too little; no less for a while, and what is left of that a step later
+BARRIER, FORGET = 2.0, 0.5  # times a damping that was too little: no less for a while; what is left of it a step later
 FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem
 AT_ONCE = 16  # matrices that are factored together
@@ -171,9 +171,7 @@ def attempt(objective: Bending, state: State, rows: Tensor, trial: Trial, tolera
     state.finish(rows[~better & (trial.predicted <= rounding * size)], Stop.CONVERGED)
 
 
-def solve(
-    model: Model, damping: Float[Tensor, " rows"]
-) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
+def solve(model: Model, damping: Float[Tensor, " rows"]) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
     """The step, and the decrease that the absolute matrix foretells."""
     gradient, unit = model.gradient, model.scale.rsqrt()
     held = model.matrix * unit[:, :, None] * unit[:, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from fitting.terms.anchor import Anchor
-from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, robust, robust_slope
+from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, item_weights, robust, robust_slope
 from fitting.terms.body_limits import AngleLimits, Bend
 from fitting.terms.body_pose import HandComponents, Hands, PoseGmm, PoseLatent, PoseLearned, PoseRest, Upright
 from fitting.terms.interpenetration import Interpenetration
@@ -29,12 +29,15 @@ from fitting.terms.smoothness import Acceleration, Velocity
 
 __all__ = [
     "Evidence",
+    "Keypoints",
+    "Interpenetration",
     "JointAcceleration",
     "PixelRows",
     "Residuals",
     "Scene",
     "Term",
     "Terms",
+    "item_weights",
     "robust",
     "robust_slope",
 ]

@@ -203,7 +203,7 @@ class PixelRows(NamedTuple):
     scale: Float[Tensor, "problems frames"]
 
 
-def robust_slope(squared: Tensor, kernel: str, width: float) -> Tensor:
+def robust_slope(squared: Tensor, kernel: str, width: float | Tensor) -> Tensor:
     """d rho / d s: the weight that iteratively reweighted least squares gives a residual."""
     bend = width * width
     if kernel == "huber":
@@ -213,7 +213,7 @@ def robust_slope(squared: Tensor, kernel: str, width: float) -> Tensor:
     return squared.new_ones(squared.shape)
 
 
-def robust(squared: Tensor, kernel: str, width: float) -> Tensor:
+def robust(squared: Tensor, kernel: str, width: float | Tensor) -> Tensor:
     """rho of a squared whitened residual; rho(s) = s for small s in every kernel.
 
     Huber (1964): 2 k sqrt(s) - k^2 beyond k^2. Geman & McClure (1987): s k^2 / (s + k^2).

@@ -160,8 +160,9 @@ class Hands(Term):
 
 
 class HandComponents(Term):
-    """Coefficients of the hands' components are near 0; sigma in radians, for the components are orthonormal: the sum
-    of their squares is that of the angles from the mean hand, which SMPLify-X counts."""
+    """Fingers are as in the mean hand; sigma in radians. For hands that move by components, which are orthogonal: the
+    sum of the coefficients' squares, each times its component's length, is that of the angles, which SMPLify-X counts.
+    """
 
     structure: ClassVar[Structure] = "elementwise"
     reads: ClassVar[tuple[str, ...]] = COMPONENTS
@@ -170,4 +171,5 @@ class HandComponents(Term):
     def residuals(self, scene: Scene) -> Residuals | None:
         if any(name not in scene.coordinates for name in self.reads):
             return None
-        return Residuals(torch.cat([scene.coordinates[name] for name in self.reads], dim=-1)[..., None])
+        turned = [scene.coordinates[name] * scene.body.lengths(name) for name in self.reads]
+        return Residuals(torch.cat(turned, dim=-1)[..., None])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,35 +12,51 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from fitting.contact import JOINED, Mask, find_buried, make_mask, read_parts, with_parts
+from fitting.contact import (
+    JOINED,
+    Buried,
+    Crossed,
+    Mask,
+    find_buried,
+    find_crossed,
+    hanging_on,
+    make_mask,
+    read_parts,
+    with_parts,
+)
 from fitting.terms.base import Residuals, Scene, Structure, Term
-from fitting.types import Parameters
+from fitting.types import Embedding, Parameters
 
 PATCH = 1e-4  # square metres of skin that count as one residual, however fine the mesh
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """Buried vertices of all frames of a scene in a row, and the places on the skin that they are to go to."""
+    """What is buried in all frames of a scene, in a row, and the places on the skin that it is to go to: vertices, and
+    bones' capsules."""
 
     row: Int[Tensor, " buried"]  # frame of all problems, end to end
-    item: Int[Tensor, " buried"]  # which of its frame's
-    vertex: Int[Tensor, " buried"]
-    corners: Int[Tensor, "buried 3"]
-    weights: Float[Tensor, "buried 3"]
     inside: Float[Tensor, "buried 3"]  # metres, in the world
     place: Float[Tensor, "buried 3"]
+    inside_hangs: Float[Tensor, "buried joints"]  # how much of it turns with a joint
+    place_hangs: Float[Tensor, "buried joints"]
+    area: Float[Tensor, " buried"]  # square metres of skin that it stands for
 
     @property
     def out(self) -> Float[Tensor, "buried 3"]:
-        """Unit vectors from where the vertices are to where they should be."""
+        """Unit vectors from where things are to where they should be."""
         return torch.nn.functional.normalize((self.place - self.inside).detach(), dim=-1)
 
     def laid_out(self, frames: tuple[int, ...], values: Float[Tensor, "buried _"]) -> Float[Tensor, "p f items _"]:
         """By problem and frame, 0 where a frame has fewer than another."""
-        items = int(self.item.max()) + 1 if len(self.item) else 1
-        flat = values.new_zeros(frames[0] * frames[1], items, values.shape[1])
-        return flat.index_put((self.row, self.item), values).unflatten(0, frames)
+        order = self.row.argsort(stable=True)
+        count = torch.bincount(self.row, minlength=frames[0] * frames[1])
+        item = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count).repeat_interleave(count)
+        flat = values.new_zeros(len(count), max(int(count.max()), 1), values.shape[1])
+        return flat.index_put((self.row[order], item), values[order]).unflatten(0, frames)
+
+    def __add__(self, other: Contacts) -> Contacts:
+        return Contacts(*(torch.cat([getattr(each, f.name) for each in (self, other)]) for f in fields(self)))
 
 
 class Interpenetration(Term):
@@ -47,13 +64,17 @@ class Interpenetration(Term):
 
     A vertex inside another part (found without gradient) is as deep as the way to the nearest place on that part's
     skin. By the envelope theorem the depth's slope is that of the distance with the place held on its triangle.
-    SMPLify-X (Pavlakos et al., 2019) has the cone field of Ballan et al., 2012, instead, which knows crossing triangles
-    alone and lets go of what is buried whole.
+    Where limbs are in each other to the middle, vertices push to both sides; there the capsules of their bones push
+    too, to one. SMPLify-X (Pavlakos et al., 2019) has the cone field of Ballan et al., 2012, instead, which knows
+    crossing triangles alone and lets go of what is buried whole.
     """
 
     structure: ClassVar[Structure] = "surface"
     in_error_bars: ClassVar[bool] = False
-    sigma: float = 0.005
+    sigma: float = 0.0025
+    bones: float = Field(
+        default=0.015, gt=0, description="the same as sigma, for bones with flesh round them that go through each other"
+    )
     ignore: tuple[str, ...] = Field(
         default=("spine2,left_shoulder", "spine2,right_shoulder"),
         description="pairs of parts that may touch, 'a,b' by joint name or number, beside those within two bones",
@@ -73,7 +94,7 @@ class Interpenetration(Term):
         found = self.contacts(scene)
         frames = tuple(scene.evidence.seen.shape)
         depth = ((found.place - found.inside) * found.out).sum(dim=-1, keepdim=True)
-        share = (scene.body.surface.areas[found.vertex, None] / PATCH).sqrt()
+        share = (found.area[:, None] / PATCH).sqrt()
         return Residuals(found.laid_out(frames, depth), found.laid_out(frames, share.to(depth))[..., 0])
 
     def step_rows(self, scene: Scene) -> dict[str, Float[Tensor, "problems frames rows steps"]]:
@@ -87,8 +108,7 @@ class Interpenetration(Term):
             arm = (point[:, None] - joints) * mass[..., None]
             return torch.linalg.cross(arm, found.out[:, None].expand_as(arm))
 
-        carried = (surface.hanging[found.corners] * found.weights[..., None]).sum(dim=1)
-        turn = lever(found.place, carried) - lever(found.inside, surface.hanging[found.vertex])
+        turn = lever(found.place, found.place_hangs) - lever(found.inside, found.inside_hangs)
         steps = (turn[:, :, None] @ above)[:, :, 0]  # buried, joints, 3
         frames = tuple(scene.evidence.seen.shape)
         return {n: found.laid_out(frames, steps[:, span].flatten(1)) for n, span in surface.turned_by.items()}
@@ -101,26 +121,70 @@ class Interpenetration(Term):
         return scene.kept[key]
 
     def find(self, scene: Scene) -> Contacts:
-        mesh, mask = scene.body.mesh, self.mask(scene)
-        parameters = scene.parameters.apart(scene.evidence.seen.numel())
+        mask = self.mask(scene)
         with torch.no_grad():
-            found = [find_buried(points, mask) for points in mesh.pose(parameters).points[:, 0]]
-        rows = [k for k, buried in enumerate(found) if len(buried.vertex)]
-        some = Parameters({name: value[rows] for name, value in parameters.items()})
-        device = mask.parts.device
-        count = torch.tensor([len(buried.vertex) for buried in found], device=device)
-        local = torch.arange(len(rows), device=device).repeat_interleave(count[rows])
-        item = torch.cat([torch.arange(int(n), device=device) for n in count])
-        vertex = torch.cat([buried.vertex for buried in found])
-        corners = mask.surface.faces[torch.cat([buried.face for buried in found])]
-        weights = torch.cat([buried.weights for buried in found])
-        points = mesh.pose(some).points[:, 0] if rows else weights.new_zeros(0, 1, 3)
-        place = (points[local[:, None], corners] * weights[..., None]).sum(dim=1)
-        row = torch.tensor(rows, dtype=torch.long, device=device)[local]
-        return Contacts(row, item, vertex, corners, weights, points[local, vertex], place)
+            posed = scene.body.mesh.pose(scene.parameters.apart(scene.evidence.seen.numel()))
+            skins, joints = posed.points[:, 0], posed.joints[:, 0]
+            buried = [find_buried(points, mask) for points in skins]
+            touching = [k for k, found in enumerate(buried) if len(found.vertex)]
+            crossed = {k: find_crossed(joints[k], mask) for k in touching}
+        found = self.skin_contacts(scene, buried, mask)
+        return found + self.bone_contacts(scene, crossed) if crossed else found
+
+    def skin_contacts(self, scene: Scene, buried: Sequence[Buried], mask: Mask) -> Contacts:
+        surface = mask.surface
+        count = torch.tensor([len(found.vertex) for found in buried], device=mask.parts.device)
+        row = torch.arange(len(buried), device=count.device).repeat_interleave(count)
+        vertex = torch.cat([found.vertex for found in buried])
+        corners = surface.faces[torch.cat([found.face for found in buried])]
+        weights = torch.cat([found.weights for found in buried])[..., None]
+        inside, *around = places_of(scene, row, torch.cat([vertex[:, None], corners], dim=1)).unbind(dim=1)
+        place = (torch.stack(around, dim=1) * weights).sum(dim=1)
+        carried = (surface.hanging[corners] * weights.to(surface.hanging)).sum(dim=1)
+        return Contacts(row, inside, place, surface.hanging[vertex], carried, surface.areas[vertex])
+
+    def bone_contacts(self, scene: Scene, crossed: Mapping[int, Crossed]) -> Contacts:
+        """`crossed` by row. A capsule's skin has its bone's place on it, and the area of two that cross at a right
+        angle; other than the vertices' it counts by `bones`."""
+        surface, joints = scene.body.surface, scene.posed.joints.flatten(0, 1)
+        count = torch.tensor([len(found.first) for found in crossed.values()], device=surface.faces.device)
+        row = torch.tensor(list(crossed), device=count.device).repeat_interleave(count)
+        every = Crossed(*(torch.cat([getattr(c, f.name) for c in crossed.values()]) for f in fields(Crossed)))
+        parents = torch.as_tensor(surface.parents, device=row.device)
+
+        def on_bone(end: Tensor, share: Tensor) -> Tensor:
+            start = joints[row, parents[end]]
+            return start + share[:, None] * (joints[row, end] - start)
+
+        p, q = on_bone(every.first, every.along_first), on_bone(every.second, every.along_second)
+        out = torch.nn.functional.normalize((p - q).detach(), dim=-1)
+        hanging = hanging_on(surface).to(joints)
+        return Contacts(
+            row,
+            p - every.radius_first[:, None] * out,
+            q + every.radius_second[:, None] * out,
+            hanging[parents[every.first]],
+            hanging[parents[every.second]],
+            4 * every.radius_first * every.radius_second * (self.sigma / self.bones) ** 2,
+        )
 
     def mask(self, scene: Scene) -> Mask:
         surface = scene.body.surface
         if self.segmentation is not None:
             surface = with_parts(surface, read_parts(self.segmentation, len(surface.faces)).to(surface.faces))
         return make_mask(surface, self.ignore, self.near)
+
+
+def places_of(
+    scene: Scene, row: Int[Tensor, " buried"], vertices: Int[Tensor, "buried some"]
+) -> Float[Tensor, "buried some 3"]:
+    """Where vertices are in their rows of all frames: few bodies are posed for them, and few of their vertices."""
+    if len(row) == 0:
+        return scene.parameters["transl"].new_zeros(*vertices.shape, 3)
+    rows, where = torch.unique(row, return_inverse=True)
+    used, place = torch.unique(vertices, return_inverse=True)
+    weights = torch.ones(len(used), 1, device=used.device)
+    points = Embedding(scene.evidence.layout, torch.arange(len(used), device=used.device), used[:, None], weights)
+    every = scene.parameters.apart(scene.evidence.seen.numel())
+    some = Parameters({name: value[rows] for name, value in every.items()})
+    return scene.body.mesh.restrict(points).pose(some).points[where[:, None], 0, place]

@@ -42,7 +42,7 @@ class Keypoints(Term):
 
     def residuals(self, scene: Scene) -> Residuals:
         evidence = scene.evidence
-        values = (scene.pixels - evidence.keypoints) / self.unit_px(scene)[..., None, None]
+        values = (scene.pixels - evidence.keypoints) / self.unit_of(evidence)[..., None, None]
         confidence = evidence.confidence * self.point_factors(evidence)
         # An unseen keypoint may hold anything, NaN included, and 0 * NaN is NaN.
         values = values.where((confidence > 0)[..., None], torch.zeros_like(values))
@@ -51,14 +51,14 @@ class Keypoints(Term):
         return Residuals(values, confidence)
 
     def pixel_rows(self, scene: Scene) -> PixelRows:
-        return PixelRows(None, None, 1 / self.unit_px(scene))
+        return PixelRows(None, None, 1 / self.unit_of(scene.evidence))
 
-    def unit_px(self, scene: Scene) -> Float[Tensor, "problems frames"]:
+    def unit_of(self, evidence: Evidence) -> Float[Tensor, "problems frames"]:
         """Pixels of the unit."""
         if self.unit == "subject":
-            return scene.evidence.subject_px
-        assert scene.evidence.picture_px is not None
-        return scene.evidence.picture_px
+            return evidence.subject_px
+        assert evidence.picture_px is not None
+        return evidence.picture_px
 
     def looks_at(self, evidence: Evidence) -> Bool[Tensor, " points"]:
         return (self.point_factors(evidence) > 0) & (evidence.confidence > 0).flatten(0, 1).any(dim=0)

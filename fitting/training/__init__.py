@@ -40,8 +40,9 @@ class FitDataset(Dataset):
     """Windows of `window` consecutive valid frames of any number of fits. An item is a dict of tensors, frames first:
 
     image (w, 3, 224, 224), landmarks (w, P, 2) in the crop's -1..1, confidence (w, P), mask (w, 3, 224, 224) other,
-    skin, important; shape, exp, pose (w, 6) global and jaw, cam (w, 3) weak perspective in the crop, and tex and light
-    where known; error_percent (w,); action_units (w, A), NaN where the table has no line; frame (w,) and recording ().
+    skin, important; shape, exp, pose (w, 6) global and jaw, cam (w, 3) weak perspective in the crop; tex (w, 50) and
+    light (w, 27) of the regressor's codes that the fit started from, where they have any; error_percent (w,);
+    action_units (w, A), NaN where the table has no line; frame (w,) and recording ().
 
     A window never crosses a cut or a frame that was interpolated, held, suspicious or too far off. Items depend on
     their number alone: the same seed gives the same order whatever the number of workers. Pictures are read when asked
@@ -65,6 +66,7 @@ class FitDataset(Dataset):
         self.body = body if body is not None else bodies.load(one_model(self.recordings))
         self.important = mask.important_vertices(self.body)
         self.unit_names = one_set_of_units(self.recordings)
+        self.appearance = [n for n in self.recordings[0].extras if all(n in r.extras for r in self.recordings)]
         self.windows = [(k, first) for k, r in enumerate(self.recordings) for first in beginnings(r, window, options)]
         if not self.windows:
             raise InputError(f"no window of {window} consecutive good frames in {len(named)} fits")
@@ -117,7 +119,7 @@ class FitDataset(Dataset):
             found["exp"] = values["expression"][rows]
         if "jaw_pose" in values:
             found["pose"] = np.concatenate([values["global_orient"][rows], values["jaw_pose"][rows]], axis=1)
-        return {**found, **{name: value[rows] for name, value in recording.extras.items()}}
+        return {**found, **{name: recording.extras[name][rows] for name in self.appearance}}
 
 
 def crop_cameras(place: np.ndarray, K: np.ndarray, square: Square) -> np.ndarray:

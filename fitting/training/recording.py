@@ -11,11 +11,13 @@ import numpy as np
 import yaml
 from jaxtyping import Bool, Float
 
+from fitting import codes
 from fitting.action_units import ActionUnits, read_action_units
-from fitting.track import Track
+from fitting.track import Track, matched
 from fitting.training.pictures import Frames, open_frames
 from fitting.types import Codes, InputError
 
+APPEARANCE = ("tex", "light")
 NOT_BLOCKS = {"keypoints", "confidence", "projected", "world_from_camera", "image_sizes", "timestamps", "K"}
 
 
@@ -28,6 +30,7 @@ class Recording:
     path: Path
     pictures: Path | None = None
     action_units: Path | None = None  # an OpenFace csv of the same video
+    codes: Path | None = None  # a regressor's, for its tex and light; default: those that the fit started from
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def load(recording: Recording) -> Loaded:
     return Loaded(
         track, arrays["keypoints"].astype(np.float64), arrays["confidence"].astype(np.float64),
         arrays["error_percent"], good, frozenset(cuts), str(arrays["layout"]), frames, units,
-        {name: arrays[name] for name in ("tex", "light") if name in arrays},
+        appearance(recording, path.parent, track),
     )  # fmt: skip
 
 
@@ -90,10 +93,27 @@ def track_of(arrays: dict[str, Any]) -> Track:
     )
 
 
+def appearance(recording: Recording, folder: Path, track: Track) -> dict[str, np.ndarray]:
+    """What codes know of skin and light, frame by frame: `tex` and `light`, NaN where a frame has none; nothing where
+    no codes are known. Raises InputError for codes that were given and are of another clip."""
+    began = conf_of(folder).get("start")
+    named = recording.codes or (Path(began) if began not in (None, "input") and Path(began).exists() else None)
+    found = [] if named is None else [found for found in codes.read(named) if found.person == track.person]
+    if not found:
+        return {}
+    rows = matched(found[0], track.names)
+    known = {name: np.asarray(rows.extras[name], dtype=np.float64) for name in APPEARANCE if name in rows.extras}
+    return {name: np.where(rows.valid[:, None], value, np.nan) for name, value in known.items()}
+
+
+def conf_of(folder: Path) -> dict[str, Any]:
+    conf = folder / "conf.yaml"
+    return (yaml.safe_load(conf.read_text()) if conf.is_file() else None) or {}
+
+
 def pictures_of(folder: Path) -> Path:
     """What conf.yaml says the fit was made from: read.pictures, or the input itself. Raises InputError."""
-    conf = folder / "conf.yaml"
-    content = yaml.safe_load(conf.read_text()) if conf.is_file() else {}
+    content = conf_of(folder)
     named = [(content.get("read") or {}).get("pictures"), content.get("input")]
     for name in filter(None, named):
         path = Path(str(name))

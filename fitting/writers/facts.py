@@ -52,8 +52,9 @@ def versions() -> tuple[str, ...]:
 
 
 def float_rows(solution: Solution) -> dict[str, np.ndarray]:
-    """`solution.parameters.rows()` in float32."""
-    return {name: rows.astype(np.float32) for name, rows in solution.parameters.rows().items()}
+    """All parameters in float32; where a code moved joints, it and the rotations it stands for."""
+    full = solution.body.full(solution.parameters)
+    return {name: rows.astype(np.float32) for name, rows in full.rows().items()}
 
 
 def trust(solution: Solution) -> dict[str, np.ndarray]:

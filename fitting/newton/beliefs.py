@@ -1,0 +1,102 @@
+"""What terms on coordinates of a single frame say to second order: their slopes, and their share of the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.beliefs import Frames, add_columns, by_step, forward_jacobian
+from fitting.terms import Residuals, Scene, Term, item_weights
+from fitting.turns import inverse_left_jacobian
+
+BELIEFS = ("elementwise", "dense")
+Slopes = dict[str, Tensor]  # by block that moves: d cost / d step (problems, 1, size), rotations stepped from the left
+
+
+def add_beliefs(scene: Scene, frames: Frames, terms: Iterable[Term]) -> Slopes:
+    """Adds J' W J of all terms to the matrix, in steps from where the scene is; J' W r by block."""
+    slopes: Slopes = {}
+    terms = list(terms)
+    for group in disjoint([term for term in terms if term.structure == "elementwise"]):
+        add_elementwise(scene, frames, group, slopes)
+    for term in terms:
+        residuals = term.residuals(scene) if term.structure == "dense" else None
+        if residuals is not None:
+            add_dense(scene, frames, term, residuals, slopes)
+    return slopes
+
+
+def disjoint(terms: list[Term]) -> list[list[Term]]:
+    """Terms in groups that share no block: a group is differentiated in one go."""
+    groups: list[list[Term]] = []
+    for term in terms:
+        free = [g for g in groups if not any(set(term.reads) & set(other.reads) for other in g)]
+        free[0].append(term) if free else groups.append([term])
+    return groups
+
+
+def add_elementwise(scene: Scene, frames: Frames, terms: list[Term], slopes: Slopes) -> None:
+    """Residual k moves with coordinate k alone: the gradient of all residuals' sum is every slope."""
+    moving = [name for name in scene.coordinates if scene.body.moving(name) in frames.local]
+    with torch.enable_grad():
+        at = {name: scene.coordinates[name].detach().requires_grad_() for name in moving}
+        still = scene.with_coordinates({**dict(scene.coordinates), **at})
+        found = [(term, term.residuals(still)) for term in terms]
+        sums = [residuals.values.sum() for _, residuals in found if residuals is not None]
+        sums = [total for total in sums if total.requires_grad]
+        if not sums:
+            return
+        gradients = torch.autograd.grad(torch.stack(sums).sum(), list(at.values()), allow_unused=True)
+    by_name = dict(zip(at, gradients, strict=True))
+    for term, residuals in found:
+        if residuals is None:
+            continue
+        values = residuals.values.detach()
+        weights = item_weights(term, Residuals(values, residuals.confidence))
+        weights = weights.repeat_interleave(values.shape[-1], dim=-1)
+        names = [name for name in term.reads if name in scene.coordinates]
+        sizes = [scene.coordinates[name].shape[-1] for name in names]
+        parts = zip(names, values.flatten(2).split(sizes, dim=-1), weights.split(sizes, dim=-1), strict=True)
+        for name, value, weight in parts:
+            gradient = by_name.get(name)
+            if gradient is not None:
+                add_block(scene, frames, name, (gradient.square() * weight, gradient * weight * value), slopes)
+
+
+def add_block(scene: Scene, frames: Frames, name: str, found: tuple[Tensor, Tensor], slopes: Slopes) -> None:
+    """Curvature and slope of a block's single coordinates."""
+    curvature, slope = found
+    if name not in frames.local:
+        rows = by_step(scene, name, torch.cat([torch.diag_embed(curvature.sqrt()), slope[:, :, None]], dim=2))
+        code, J = scene.body.moving(name), rows[:, :, :-1]
+        frames.own[..., frames.local[code], frames.local[code]] += J.mT @ J
+        add_slope(slopes, code, rows[:, :, -1])
+    elif scene.parameters[name].ndim == 5:
+        steps = inverse_left_jacobian(scene.coordinates[name].unflatten(-1, (-1, 3)))
+        frames.add_joints(name, steps.mT @ (curvature.unflatten(-1, (-1, 3, 1)) * steps))
+        add_slope(slopes, name, (slope.unflatten(-1, (-1, 1, 3)) @ steps).flatten(2))
+    else:
+        frames.add_diagonal(name, curvature)
+        add_slope(slopes, name, slope)
+
+
+def add_dense(scene: Scene, frames: Frames, term: Term, residuals: Residuals, slopes: Slopes) -> None:
+    """Residuals that mix a few coordinates."""
+    weights = item_weights(term, residuals)
+    codes = {name: scene.body.moving(name) for name in term.reads if name in scene.coordinates}
+    names = [name for name, code in codes.items() if code in frames.local]
+    if not names:
+        return
+    by_coordinate = term.jacobian(scene) or {name: forward_jacobian(term, scene, name) for name in names}
+    columns = {codes[name]: by_step(scene, name, by_coordinate[name]) for name in names}
+    add_columns(frames, columns, weights)
+    pull = (residuals.values * weights[..., None]).flatten(2)[:, :, None]
+    for name, rows in columns.items():
+        add_slope(slopes, name, (pull @ rows)[:, :, 0])
+
+
+def add_slope(slopes: Slopes, name: str, slope: Float[Tensor, "problems frames size"]) -> None:
+    slopes[name] = slopes[name] + slope if name in slopes else slope
