@@ -8,7 +8,7 @@ so that a frame that could be seen from both sides goes with its neighbours. The
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,7 +100,8 @@ def run_candidates(
     going = torch.ones(problem.count, dtype=torch.bool, device=problem.K.device)
     if len(stages) > 1:
         costs = final_costs(problem, result, config.model_copy(update={"stages": tuple(stages[:1])}))
-        going = first_there(tried, result, costs)
+        kinds = [(one.focal_factor, one.swapped, one.arms) for one in tried]  # all but where they looked at first
+        going = first_there(kinds, result, costs)
         rows = torch.nonzero(going)[:, 0]
         part = replace(problem, base=result).select(rows)
         moved = run(part, stages[1:])
@@ -112,12 +113,11 @@ def run_candidates(
 
 
 def first_there(
-    tried: list[Candidate], result: Parameters, costs: Float[Tensor, " problems"]
+    kinds: Sequence[Hashable], result: Parameters, costs: Float[Tensor, " problems"]
 ) -> Bool[Tensor, " problems"]:
-    """Of candidates that differ in nothing but where they looked at first, and now look the same way, the cheapest."""
-    count = len(tried)
+    """Of candidates that are of a kind, and now look the same way, the cheapest."""
+    count = len(kinds)
     turns, cost = result["global_orient"][:, 0, 0].unflatten(0, (count, -1)), costs.unflatten(0, (count, -1))
-    kinds = [(one.focal_factor, one.swapped, one.arms) for one in tried]
     same = torch.tensor([[a == b for b in kinds] for a in kinds], device=costs.device)
     near = (roma.rotmat_geodesic_distance(turns[:, None], turns[None]) < MET) & same[..., None]
     going = torch.zeros_like(cost, dtype=torch.bool)

@@ -1,7 +1,5 @@
 """Pieces of the search over starts."""
 
-from types import SimpleNamespace
-
 import roma
 import torch
 
@@ -28,8 +26,6 @@ def test_starts_that_have_met_go_on_as_the_cheapest_of_them():
     costs = torch.tensor([[2.0, 1.0], [1.0, 3.0], [7.0, 0.5], [9.0, 9.0]])
     vectors = torch.deg2rad(degrees)[..., None] * torch.tensor([0.0, 1.0, 0.0])
     turned = Parameters({"global_orient": roma.rotvec_to_rotmat(vectors).flatten(0, 1)[:, None, None]})
-    tried = [SimpleNamespace(focal_factor=factor, swapped=False, arms="hanging") for factor in (1.0, 1.0, 1.0, 2.0)]
-    found = first_there(tried, turned, costs.flatten()).unflatten(0, (4, 2))
+    found = first_there([1.0, 1.0, 1.0, 2.0], turned, costs.flatten()).unflatten(0, (4, 2))
     assert found.tolist() == [[False, False], [True, True], [True, True], [True, True]]
-    apart = [SimpleNamespace(focal_factor=1.0, swapped=False, arms=arms) for arms in ("a", "b", "c", "d")]
-    assert first_there(apart, turned, costs.flatten()).all()
+    assert first_there(["a", "b", "c", "d"], turned, costs.flatten()).all()

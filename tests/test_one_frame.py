@@ -43,7 +43,9 @@ def test_slopes_in_closed_form_equal_automatic_differentiation(random_body, code
 
 
 @pytest.mark.parametrize("kernel", ["squared", "huber", "geman_mcclure"])
-@pytest.mark.parametrize("term", ["keypoints", "shape", "expression_bounds", "jaw_limits", "eyes_together", *BODY_TERMS])
+@pytest.mark.parametrize(
+    "term", ["keypoints", "shape", "expression_bounds", "jaw_limits", "eyes_together", *BODY_TERMS]
+)
 def test_the_model_is_gauss_newtons_and_the_bend(random_body, coded, term, kernel):  # noqa: F811
     body = coded if term in BODY_TERMS else random_body
     problem = problem_of(body, term)

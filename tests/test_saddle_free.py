@@ -84,7 +84,9 @@ def test_trials_cost_values_and_no_models():
 
 def test_no_unknown_alone_goes_further_than_its_reach():
     gradient = torch.tensor([[100.0, -3.0, 1e-3]], dtype=torch.float64)
-    flat = Model(gradient, 1e-6 * torch.eye(3).double()[None], torch.ones(1, 3).double(), torch.full((1, 3), 2.0).double())
+    flat = Model(
+        gradient, 1e-6 * torch.eye(3).double()[None], torch.ones(1, 3).double(), torch.full((1, 3), 2.0).double()
+    )
     step, predicted = solve(flat, torch.zeros(1).double())
     assert (step.abs() <= 2).all() and (step * gradient < 0).all() and predicted > 0
     free = flat._replace(reach=torch.full((1, 3), torch.inf).double())

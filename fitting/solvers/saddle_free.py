@@ -6,8 +6,8 @@ the modified factorisation of Cheng & Higham (1998), and in the sense of Dauphin
 multiple of the diagonal instead makes all directions pay for the worst.
 
 Where little holds an unknown, a Newton step is as long as its gradient is large, longer than any quadratic holds: the
-matrix gets |gradient| / REACH on its diagonal, which vanishes with the gradient (after Li et al., Truncated regularized
-Newton, 2009), so that no unknown alone goes further than REACH natural steps. What is rejected is damped as in `lm`.
+matrix gets |gradient| / reach on its diagonal, which vanishes with the gradient (as the regularisation of Y.-J. Li and
+D.-H. Li, 2009), so that no unknown alone goes further than its reach. What is rejected is damped as in `lm`.
 
 Trial points cost a value each and no derivatives.
 """
