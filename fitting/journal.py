@@ -99,8 +99,8 @@ class Journal:
         ]
         counts = [page.reached.stages for page in found]
         if furthest := max(counts):
-            many = f" in {counts.count(furthest)} of {len(found)} chunks" if len(found) > 1 else ""
-            self._news = f"resuming after stage {config.stages[furthest - 1].name!r}{many}"
+            some = f" in {counts.count(furthest)} of {len(found)} chunks" if min(counts) < furthest else ""
+            self._news = f"resuming after stage {config.stages[furthest - 1].name!r}{some}"
         if min(counts) < len(config.stages):
             self.tell()
             self._forget_others()

@@ -58,8 +58,7 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
         "read": {"sequence": "photos"},  # SMPLify-X fits every picture by itself
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
-        # From in front and from behind: four points have no more minima. The first stage need only tell which.
-        "search": {"facing": [0.0, 180.0], "stages": [camera_stage(), {**stages[0], "tolerance": 1e-2}]},
+        "search": {"stages": [camera_stage(), stages[0]]},
         "stages": stages[1:] or stages,  # the search has been through the first
     }
     if "max_persons" in theirs:

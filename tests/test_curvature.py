@@ -156,9 +156,10 @@ def random_arrow(problems, frames, n, m, window, seed=0):
 @pytest.mark.parametrize("window", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize("frames", [1, 2, 3, 11])
 @pytest.mark.parametrize("m", [0, 4])
-@pytest.mark.parametrize("kept", [0, 1 << 30])
+@pytest.mark.parametrize("kept", ["in memory", "in a file", "not at all"])
 def test_arrow_solves_what_the_dense_matrix_solves(frames, m, window, kept, monkeypatch):
-    monkeypatch.setattr("fitting.solvers.arrow.KEPT_BYTES", kept)
+    monkeypatch.setattr("fitting.solvers.arrow.KEPT_BYTES", 1 << 30 if kept == "in memory" else 0)
+    monkeypatch.setattr("fitting.solvers.shelf.SPARE", 4 if kept == "in a file" else float("inf"))
     arrow = random_arrow(2, frames, 5, m, window)
     right = torch.randn(2, frames * 5 + m, dtype=torch.float64)
     damping = torch.tensor([0.0, 0.3]).double()
@@ -169,6 +170,18 @@ def test_arrow_solves_what_the_dense_matrix_solves(frames, m, window, kept, monk
         solved.x, torch.linalg.solve(dense + torch.diag_embed(damping[:, None] * diagonal), right)
     )
     torch.testing.assert_close(solved.diagonal, diagonal)
+
+
+def test_not_a_bit_depends_on_where_windows_are_kept(monkeypatch):
+    arrow, right = random_arrow(1, 11, 5, 4, 2), torch.randn(1, 59, dtype=torch.float64)
+    found = []
+    for kept, spare in ((1 << 30, 4), (0, 4), (0, float("inf"))):
+        monkeypatch.setattr("fitting.solvers.arrow.KEPT_BYTES", kept)
+        monkeypatch.setattr("fitting.solvers.shelf.SPARE", spare)
+        factored = arrow.factor(torch.full((1,), 0.1).double())
+        found.append((factored.solve(right), factored.solve(2 * right)))
+        assert bool(factored.kept.written) == (kept == 0 and spare == 4)
+    assert all(torch.equal(a, b) for one in found[1:] for a, b in zip(found[0], one, strict=True))
 
 
 def test_a_matrix_that_is_not_positive_definite_gives_nan_in_its_own_problem_only():

@@ -205,9 +205,9 @@ def test_the_search_for_a_start_is_not_done_twice(landmarks, tmp_path, what, end
 
 def test_chunks_in_several_threads(random_body, tmp_path):
     """Every chunk has a record of its own, those of equal photos too."""
-    photos = seen(random_body, placed(random_body, [(3, 7, 2)] * 70))
+    photos = seen(random_body, placed(random_body, [(3, 7, 2)] * 36))
     case, notes = case_of(random_body, photos), []
-    config = FitConfig.model_validate(RECIPE | {"chunk": 32, "error_bars": False})
+    config = FitConfig.model_validate(RECIPE | {"chunk": 12, "error_bars": False})
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -7,9 +7,9 @@
         | B_1'B_2'B_3'   ...   C  |
 
 Factored exactly by block elimination down the chain (`chain.py`) and a Schur complement for the shared block. Frames
-come in windows: of a long clip only so many are kept in memory, the others are built again from what was carried into
-them. Independent problems stand side by side in the first axis. All in float64: on a CPU it costs little more, and the
-sums over a long clip need it.
+come in windows: of a long clip only so many are kept in memory; the others wait in a temporary file (`shelf.py`) or are
+built again from what was carried into them. Independent problems stand side by side in the first axis. Frames' own
+blocks come in the precision of the unknowns; ties, sums over frames and the elimination are in float64.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from fitting.solvers.chain import (
     stiffen,
     stiffness,
 )
+from fitting.solvers.shelf import Shelf
 
-KEPT_BYTES = 1 << 30  # of eliminated windows held for the way back, and of what a long clip needs in any case
+KEPT_BYTES = 1 << 30  # in memory: eliminated windows held for the way back, and what a long clip needs in any case
 VECTORS = 16  # as long as the unknowns, that solver and objective hold meanwhile
 
 
@@ -137,7 +138,7 @@ class FactoredChain:
     def __init__(self, arrow: Arrow, damping: Float[Tensor, " problems"]) -> None:
         self.arrow, self.damping = arrow, damping
         self.carried: list[Carry] = []  # into each window
-        self.kept: dict[int, Eliminated] = {}  # by a window's first frame
+        self.kept = Shelf(0)
         self.schur_inverse: Tensor | None = None
         self._diagonal: Tensor | None = None
 
@@ -154,7 +155,7 @@ class FactoredChain:
         chosen = FactoredChain(self.arrow.select(rows), self.damping[rows])
         if self.schur_inverse is not None and self._diagonal is not None:
             chosen.carried = [Carry(*(part[rows] for part in carry)) for carry in self.carried]
-            chosen.kept = {first: done.select(rows) for first, done in self.kept.items()}
+            chosen.kept = self.kept.select(rows)
             chosen.schur_inverse, chosen._diagonal = self.schur_inverse[rows], self._diagonal[rows]
         return chosen
 
@@ -178,11 +179,12 @@ class FactoredChain:
         return torch.cat([torch.cat(parts[::-1], dim=1).flatten(1), shared], dim=1)
 
     def _factor(self, local: Float[Tensor, "problems frames n"]) -> Iterator[Forward]:
-        """The first way down: window by window, of which as many are kept as memory allows, and the last."""
+        """The first way down, window by window."""
         arrow = self.arrow
         carry = Carry.nothing(len(arrow.corner), arrow.width, arrow.shared, arrow.corner)
         corner, schur, diagonals = arrow.corner, torch.zeros_like(arrow.corner), []
-        free = KEPT_BYTES - VECTORS * 8 * len(corner) * arrow.frames * arrow.width - len(arrow.windows()) * carry.bytes
+        held = VECTORS * 8 * len(corner) * arrow.frames * arrow.width + len(arrow.windows()) * carry.bytes
+        self.kept = Shelf(KEPT_BYTES - held)
         carried = local.new_zeros(len(local), 2, arrow.width)
         for window in arrow.windows():
             self.carried.append(carry)
@@ -192,9 +194,7 @@ class FactoredChain:
             assert passed.forward is not None
             carry, carried = passed.carry, passed.forward.carried
             corner, schur = corner + blocks.corner, schur + passed.schur
-            if passed.done.bytes <= free or window.stop == arrow.frames:
-                self.kept[window.start] = passed.done
-                free -= passed.done.bytes
+            self.kept.put(window.start, passed.done, window.stop == arrow.frames)
             yield passed.forward
         self._diagonal = torch.cat([*diagonals, corner.diagonal(dim1=-2, dim2=-1)], dim=1)
         self.schur_inverse = inverse(stiffen(corner.clone(), self.damping) - schur)
@@ -209,8 +209,9 @@ class FactoredChain:
 
     def _window(self, number: int) -> Eliminated:
         window = self.arrow.windows()[number]
-        if window.start in self.kept:
-            return self.kept[window.start]
+        known = self.kept.get(window.start, self.damping.device)
+        if known is not None:
+            return known
         return self._eliminate(self.arrow.blocks(window), self.arrow.links(window), self.carried[number]).done
 
     def _eliminate(self, blocks: Blocks, links: Links, carry: Carry, right: Right | None = None) -> Passed:
