@@ -93,10 +93,7 @@ class Journal:
 
     def pages(self, parts: Sequence[Problem], config: FitConfig) -> list[Page]:
         """The records of chunks about to go through all stages of `config`."""
-        found = [
-            self._page(part, mark, len(config.stages))
-            for part, mark in zip(parts, self._marks(parts, config), strict=True)
-        ]
+        found = [self._page(part, mark) for part, mark in zip(parts, self._marks(parts, config), strict=True)]
         counts = [page.reached.stages for page in found]
         if furthest := max(counts):
             some = f" in {counts.count(furthest)} of {len(found)} chunks" if min(counts) < furthest else ""
@@ -112,13 +109,13 @@ class Journal:
             self.note(f"person {self.person}: {self._news}")
         self._news = ""
 
-    def _page(self, part: Problem, fingerprint: str, stages: int) -> Page:
+    def _page(self, part: Problem, fingerprint: str) -> Page:
         path = self.folder / f"{self.person}-{fingerprint[:16]}.npz"
         self._asked_for.add(path)
         reached = Page.blank(part).reached
         if path.exists():
             try:
-                reached = understood(load_npz(path, UNFINISHED), fingerprint, part, stages)
+                reached = understood(load_npz(path, UNFINISHED), fingerprint, part.K)
             except InputError as error:
                 self.note(str(error) if str(path) in str(error) else f"{path}: {error}")
         return Page(reached, path, fingerprint)
@@ -151,17 +148,15 @@ class Journal:
         return marks
 
 
-def understood(arrays: Mapping[str, Any], fingerprint: str, part: Problem, stages: int) -> Reached:
-    """What a record says. Raises InputError for one that is not of this chunk."""
-    base = {
-        name.removeprefix(BLOCK): torch.from_numpy(array).clone().to(part.K.device)  # into memory aligned as torch's
-        for name, array in arrays.items()
-        if name.startswith(BLOCK)
-    }
-    if str(arrays.get("fingerprint")) != fingerprint or not set(part.base) <= set(base):
+def understood(arrays: Mapping[str, Any], fingerprint: str, like: Tensor) -> Reached:
+    """What a record says, on the device of `like`. Raises InputError for one that is not of this chunk."""
+    if str(arrays.get("fingerprint")) != fingerprint:
         raise InputError(f"this is no {UNFINISHED.name}, or one of another fit. What to do: {MENDING}.")
-    iterations = torch.from_numpy(arrays["iterations"]).clone().to(part.K.device)
-    return Reached(Parameters(base), iterations, tuple(map(Stop, arrays["stop"].tolist())), int(arrays["stages"]))
+    # Copied into memory of torch's own, which is aligned: products depend on that as well.
+    found = {n: torch.from_numpy(arrays[n]).clone().to(like.device) for n in arrays if n.startswith(BLOCK)}
+    base = Parameters({name.removeprefix(BLOCK): value for name, value in found.items()})
+    iterations = torch.from_numpy(arrays["iterations"]).clone().to(like.device)
+    return Reached(base, iterations, tuple(map(Stop, arrays["stop"].tolist())), int(arrays["stages"]))
 
 
 def feed(digest: Any, value: Any) -> None:

@@ -159,7 +159,7 @@ def test_a_damaged_record_is_named_and_the_fit_begins_anew(landmarks, whole, tmp
     content = record.read_bytes()
     place = content.index(b"block.transl") + 200
     if damage == "foreign":
-        np.savez(record, betas=np.zeros(3))
+        np.savez(record, **{"block.betas": np.array(["no", "numbers"])})
     elif damage == "another fit's":
         with np.load(record, allow_pickle=False) as file:
             np.savez(record, **{name: file[name] for name in file.files} | {"fingerprint": np.array("0" * 64)})

@@ -6,8 +6,9 @@ may be a whole clip: `Arrow` solves its step exactly.
 A matrix costs as much as ten gradients and more, so none is made that decides nothing: a rejected step is tried again
 with more damping on the same one, and after a good step it still tells how much is left to gain.
 
-A clip's matrix costs more than all else, and its valley is narrow and curved: there steps follow the curve (geodesic
-acceleration; Transtrum & Sethna, arXiv:1201.5885, 2012), and one that is too long is shortened, not solved for again.
+A clip's matrix costs more than all else, and its valley is narrow and curved: where a straight step falls short, one
+that follows the curve is tried (geodesic acceleration; Transtrum & Sethna, arXiv:1201.5885, 2012), and one that is too
+long is shortened, not solved for again.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from fitting.types import Stop
 FIRST_DAMPING = 1e-4
 LEAST, GREATEST = 1e-9, 1e8
 TRIES = 8  # steps with one matrix
+GOOD, POOR = 0.75, 0.25  # shares of the predicted decrease
 STEADY = 0.25  # of the objective: a larger decrease was not the last
 FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem which damping holds back
 NEAR = 100  # tolerances: a clip whose last decrease was larger is not asked what is left
 SHARPEST = 0.375  # a path's bend by its step: beyond it the second order is no guide (Transtrum & Sethna, 2012)
 SHORTER = (0.1, 0.6)  # bounds of the next length after one that was too long
-HALVINGS = 3  # lengths that are tried
+LENGTHS = 3  # that are tried
 
 
 @dataclass
@@ -101,6 +103,27 @@ class Path(NamedTuple):
         return self.x + (forward if self.bend is None else forward + length[:, None] ** 2 * self.bend).to(self.x)
 
 
+class Trial(NamedTuple):
+    """A point of some problems, and what the objective is there."""
+
+    x: Float[Tensor, "rows unknowns"]
+    value: Float[Tensor, " rows"]
+    gradient: Float[Tensor, "rows unknowns"]
+
+    def or_better(self, other: Trial) -> Trial:
+        """Row by row the lower of two."""
+        lower = (other.value < self.value) | ~torch.isfinite(self.value)
+        return Trial(
+            torch.where(lower[:, None], other.x, self.x),
+            torch.where(lower, other.value, self.value),
+            torch.where(lower[:, None], other.gradient, self.gradient),
+        )
+
+
+def evaluate(objective: Objective, x: Tensor, rows: Tensor) -> Trial:
+    return Trial(x, *objective.evaluate(x, rows))
+
+
 def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tolerance: float) -> Bool[Tensor, " rows"]:
     """One step of some problems; where it was rejected."""
     damping, before, is_clip = state.damping[rows], state.value[rows], arrow.frames > 1
@@ -108,22 +131,22 @@ def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tole
     step = factored.solve(-state.gradient[rows])
     slope = -(state.gradient[rows].double() * step).sum(dim=1)
     predicted = 0.5 * (slope + damping * (factored.diagonal * step.square()).sum(dim=1))
-    is_far = is_clip and bool((predicted > tolerance * before.abs()).any())
-    bend = curve(objective, factored, state.x[rows], step, rows) if is_far else None
-    path = Path(state.x[rows], step, bend)
-    trial = path.at(torch.ones_like(before))
-    value, gradient = objective.evaluate(trial, rows)
-    gain = (before - value) / predicted.clamp(min=1e-300)
-    if is_clip and not (gain >= 0.25).all():
-        trial, value, gradient = shorten(objective, path, (trial, value, gradient), before, slope, rows)
+    path = Path(state.x[rows], step, None)
+    trial = evaluate(objective, path.at(torch.ones_like(before)), rows)
+    if is_clip and not (before - trial.value > GOOD * predicted).all():
+        path = path._replace(bend=curve(objective, factored, path, rows))
+        trial = trial.or_better(evaluate(objective, path.at(torch.ones_like(before)), rows))
+    gain = (before - trial.value) / predicted.clamp(min=1e-300)
+    if is_clip and not (gain >= POOR).all():
+        trial = shorten(objective, path, trial, before, slope, rows)
     state.iterations[rows] += 1
 
-    decrease = before - value
-    better = torch.isfinite(value) & torch.isfinite(gradient).all(dim=1) & (decrease >= 0)
+    decrease = before - trial.value
+    better = torch.isfinite(trial.value) & torch.isfinite(trial.gradient).all(dim=1) & (decrease >= 0)
     accepted = rows[better]
-    state.x[accepted], state.value[accepted], state.gradient[accepted] = trial[better], value[better], gradient[better]
+    state.x[accepted], state.value[accepted], state.gradient[accepted] = (part[better] for part in trial)
     more = 4.0 if is_clip else 2.0  # a step that had to be shortened asks for more
-    factor = torch.where(better, torch.where(gain > 0.75, 0.2, torch.where(gain < 0.25, more, 1.0)), 8.0)
+    factor = torch.where(better, torch.where(gain > GOOD, 0.2, torch.where(gain < POOR, more, 1.0)), 8.0)
     state.damping[rows] = (damping * factor).clamp(min=LEAST)
 
     settle(state, rows, Taken(factored, damping, before, predicted, decrease, better), tolerance)
@@ -159,36 +182,32 @@ def settle(state: State, rows: Tensor, taken: Taken, tolerance: float) -> None:
     state.finish(rows[done], Stop.CONVERGED)
 
 
-def curve(objective: Objective, factored: Factored, x: Tensor, step: Tensor, rows: Tensor) -> Tensor | None:
+def curve(objective: Objective, factored: Factored, path: Path, rows: Tensor) -> Tensor | None:
     """The second order of a clip's path; nothing where that is no small correction."""
-    slope = objective.bend(x, step, rows)
+    slope = objective.bend(path.x, path.step, rows)
     if slope is None:
         return None
     found = factored.solve(-slope)
-    sharpness = (factored.diagonal * found.square()).sum(dim=1) / (factored.diagonal * step.square()).sum(dim=1)
+    sharpness = (factored.diagonal * found.square()).sum(dim=1) / (factored.diagonal * path.step.square()).sum(dim=1)
     return found.masked_fill(~(sharpness <= SHARPEST**2)[:, None], 0.0)
 
 
 def shorten(
     objective: Objective,
     path: Path,
-    found: tuple[Tensor, Tensor, Tensor],
+    trial: Trial,
     before: Float[Tensor, " rows"],
     slope: Float[Tensor, " rows"],
     rows: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The best of some shorter steps on a path: point, value, gradient. The next length is the lowest point of the
-    parabola through the values at both ends and the slope at the beginning (Nocedal & Wright, 3.5)."""
-    trial, value, gradient = found
-    length, last = torch.ones_like(before), value
-    for _ in range(HALVINGS):
+) -> Trial:
+    """The best of some shorter steps on a path. The next length is the lowest point of the parabola through the values
+    at both ends and the slope at the beginning (Nocedal & Wright, 3.5)."""
+    length, last = torch.ones_like(before), trial.value
+    for _ in range(LENGTHS):
         lowest = slope * length.square() / (2 * (last - before + slope * length))
         length = torch.where(torch.isfinite(lowest), lowest, 0.0).clamp(SHORTER[0] * length, SHORTER[1] * length)
-        point = path.at(length)
-        last, there = objective.evaluate(point, rows)
-        lower = (last < value) | ~torch.isfinite(value)
-        trial, gradient = torch.where(lower[:, None], point, trial), torch.where(lower[:, None], there, gradient)
-        value = torch.where(lower, last, value)
-        if (value < before).all():
+        found = evaluate(objective, path.at(length), rows)
+        trial, last = trial.or_better(found), found.value
+        if (trial.value < before).all():
             break
-    return trial, value, gradient
+    return trial
