@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from fitting.types import Solution
 
-FACTOR, LEAST = 3.0, 2.0  # times the clip's median error, and percent: a good fit's worst frame is no stranger
+FACTOR, LEAST = 3.0, 3.0  # times the clip's median error, and percent: a good fit's worst frame is no stranger
 SHORT = 3  # frames: a scene is longer, a detection that strays and comes back is not
 AROUND = 7  # frames before and after, among which a stray one stands apart
 AWAY = 0.5  # of the subject's size
@@ -31,7 +31,10 @@ def suspicious(solution: Solution) -> tuple[int, ...]:
 
 def strangers(solution: Solution) -> list[int]:
     """Frames whose landmarks, turned, scaled and moved onto those of the frames around, are of another form: in the
-    median over landmarks, so that a blink or a grimace, which moves some of them, is none."""
+    median over landmarks, so that a blink or a grimace, which moves some of them, is none. Of faces: a person who moves
+    is of another form in every frame."""
+    if solution.observations.layout.shows_a_person:
+        return []
     seen = solution.observations.confidence > 0
     points = np.flatnonzero(seen[solution.valid].mean(axis=0) > 0.9)
     size = float(np.nanmedian(100 * solution.error_px / solution.error_percent))
