@@ -169,12 +169,19 @@ def by_step(scene: Scene, name: str, jacobian: Tensor) -> Float[Tensor, "problem
 
 def add_dense(frames: Frames, term: Term, scene: Scene, weights: Tensor) -> None:
     """Residuals that mix a few coordinates of a frame."""
+    columns = dense_columns(frames, term, scene)
+    if columns:
+        add_columns(frames, columns, weights)
+
+
+def dense_columns(frames: Frames, term: Term, scene: Scene) -> dict[str, Tensor]:
+    """d residual / d step (problems, frames, rows, steps) of the blocks that move, by name; empty where none does."""
     codes = {name: scene.body.moving(name) for name in term.reads if name in scene.coordinates}
     names = [name for name, code in codes.items() if code in frames.local]
     if not names:
-        return
+        return {}
     by_coordinate = term.jacobian(scene) or {name: forward_jacobian(term, scene, name) for name in names}
-    add_columns(frames, {codes[name]: by_step(scene, name, by_coordinate[name]) for name in names}, weights)
+    return {codes[name]: by_step(scene, name, by_coordinate[name]) for name in names}
 
 
 def add_surface(frames: Frames, term: Term, scene: Scene, weights: Tensor) -> None:

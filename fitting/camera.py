@@ -26,6 +26,11 @@ def world_to_camera(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 
     return points * points.new_tensor([1.0, -1.0, -1.0])
 
 
+def focal_slopes(points: Float[Tensor, "*batch points 3"], K: Float[Tensor, "*#batch 3 3"]) -> Tensor:
+    """d pixel / d logarithm of the focal length (*batch, points, 2) of places in the world: exp(log) f x / z + c."""
+    return camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2]
+
+
 def camera_to_pixels(
     points: Float[Tensor, "*batch points 3"], K: Float[Tensor, "*#batch 3 3"]
 ) -> Float[Tensor, "*batch points 2"]:

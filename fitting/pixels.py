@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
+from fitting.camera import focal_slopes, pixel_rows
 from fitting.problem import Problem, width
 from fitting.solvers import Blocks
 from fitting.terms import PixelRows, Scene
@@ -44,8 +44,8 @@ def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
     functional = pixel_rows(points, K)
     names = [name for name in (*problem.local, *problem.shared) if name != OFFSETS]
     by_block = problem.body.differentiate(parameters, posed, functional, names)
-    if "focal" in names:  # pixel = exp(focal) f x / z + c
-        by_block["focal"] = (camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2])[..., None]
+    if "focal" in names:
+        by_block["focal"] = focal_slopes(points, K)[..., None]
     blocks = tuple(by_block[name] for name in names) or (functional[..., :0],)
     offsets = None
     if OFFSETS in problem.shared:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
+from fitting.camera import focal_slopes, pixel_rows
 from fitting.problem import Problem, differentiate, term_cost
 from fitting.terms import PixelRows, Scene, Term, item_weights
 from fitting.turns import inverse_left_jacobian, left_jacobian
@@ -74,9 +74,8 @@ def pulled(problem: Problem, scene: Scene, slopes: Float[Tensor, "problems frame
     forces = (pixel_rows(points, K) * slopes[..., None]).sum(dim=-2)
     names = {block.name for block in problem.free}
     found = dict(problem.body.pull(parameters, scene.posed, forces, names))
-    if "focal" in names:  # pixel = exp(focal) f x / z + c
-        away = camera_to_pixels(world_to_camera(points), K) - K[..., None, :2, 2]
-        found["focal"] = (away * slopes).sum(dim=(2, 3))[..., None]
+    if "focal" in names:
+        found["focal"] = (focal_slopes(points, K) * slopes).sum(dim=(2, 3))[..., None]
     return found
 
 

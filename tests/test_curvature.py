@@ -184,6 +184,17 @@ def test_not_a_bit_depends_on_where_windows_are_kept(monkeypatch):
     assert all(torch.equal(a, b) for one in found[1:] for a, b in zip(found[0], one, strict=True))
 
 
+def test_no_place_for_a_file_is_no_failure(monkeypatch):
+    def refuse(**_):
+        raise PermissionError("read only")
+
+    monkeypatch.setattr("fitting.solvers.arrow.KEPT_BYTES", 0)
+    monkeypatch.setattr("fitting.solvers.shelf.tempfile.TemporaryFile", refuse)
+    arrow, right = random_arrow(1, 11, 5, 4, 2), torch.randn(1, 59, dtype=torch.float64)
+    found = arrow.solve(right, torch.zeros(1).double()).x
+    torch.testing.assert_close(found, torch.linalg.solve(to_dense(arrow), right))
+
+
 def test_a_matrix_that_is_not_positive_definite_gives_nan_in_its_own_problem_only():
     arrow = random_arrow(2, 3, 5, 2, 100)
     own, border, corner = arrow.blocks(slice(0, 3))

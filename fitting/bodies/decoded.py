@@ -65,6 +65,11 @@ class DecodedBody:
         """The block that moves where this one is meant: the code of a decoded one."""
         return next((decoder.block.name for decoder in self.decoders if decoder.target == name), name)
 
+    def behind(self, names: Collection[str]) -> list[str]:
+        """The inner body's blocks that these move: of a code what is decoded from it."""
+        targets = {decoder.block.name: decoder.target for decoder in self.decoders}
+        return [targets.get(name, name) for name in names]
+
     def lengths(self, name: str) -> Tensor | float:
         """Radians that one of each number of a vector is long where it counts components; else 1."""
         return next((d.lengths for d in self.decoders if d.block.name == name and isinstance(d, HandComponents)), 1.0)
@@ -97,9 +102,7 @@ class DecodedBody:
         names: Collection[str],
     ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
         """As the inner body's; what is decoded, by its vector."""
-        behind = {decoder.block.name: decoder.target for decoder in self.decoders}
-        wanted = {behind.get(name, name) for name in names}
-        rows = self.inner.differentiate(self.full(parameters), posed, functional, wanted)
+        rows = self.inner.differentiate(self.full(parameters), posed, functional, self.behind(names))
         return dict(self.chain(parameters, rows))
 
     def pull(
@@ -110,8 +113,7 @@ class DecodedBody:
         names: Collection[str],
     ) -> dict[str, Float[Tensor, "problems frames _"]]:
         """As the inner body's; what is decoded, by its vector."""
-        behind = {decoder.block.name: decoder.target for decoder in self.decoders}
-        found = self.inner.pull(self.full(parameters), posed, forces, {behind.get(name, name) for name in names})
+        found = self.inner.pull(self.full(parameters), posed, forces, self.behind(names))
         rows = self.chain(parameters, {name: value[:, :, None] for name, value in found.items()})
         return {name: value[:, :, 0] for name, value in rows.items()}
 
@@ -126,12 +128,12 @@ class DecodedBody:
         names: Collection[str],
     ) -> Float[Tensor, "problems frames steps steps"]:
         """As the inner body's; of what is decoded, by its vector, whose own curve is left out."""
-        behind = {decoder.block.name: decoder.target for decoder in self.decoders}
-        found = self.inner.bend(self.full(parameters), posed, forces, [behind.get(name, name) for name in names])
+        targets = self.behind(names)
+        found = self.inner.bend(self.full(parameters), posed, forces, targets)
         sizes = {block.name: block.tangent_size for block in self.inner.blocks}
         turns = {d.block.name: d.steps(parameters[d.block.name]) for d in self.decoders if d.block.name in names}
         for _ in range(2):  # columns, then rows
-            parts = found.split([sizes[behind.get(name, name)] for name in names], dim=-1)
+            parts = found.split([sizes[target] for target in targets], dim=-1)
             moving = [part @ turns[name] if name in turns else part for name, part in zip(names, parts, strict=True)]
             found = torch.cat(moving, dim=-1).mT
         return found

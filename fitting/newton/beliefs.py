@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.beliefs import Frames, add_columns, by_step, forward_jacobian
+from fitting.beliefs import Frames, add_columns, by_step, dense_columns
 from fitting.terms import Residuals, Scene, Term, item_weights
 from fitting.turns import inverse_left_jacobian
 
@@ -85,13 +85,9 @@ def add_block(scene: Scene, frames: Frames, name: str, found: tuple[Tensor, Tens
 
 def add_dense(scene: Scene, frames: Frames, term: Term, residuals: Residuals, slopes: Slopes) -> None:
     """Residuals that mix a few coordinates."""
-    weights = item_weights(term, residuals)
-    codes = {name: scene.body.moving(name) for name in term.reads if name in scene.coordinates}
-    names = [name for name, code in codes.items() if code in frames.local]
-    if not names:
+    weights, columns = item_weights(term, residuals), dense_columns(frames, term, scene)
+    if not columns:
         return
-    by_coordinate = term.jacobian(scene) or {name: forward_jacobian(term, scene, name) for name in names}
-    columns = {codes[name]: by_step(scene, name, by_coordinate[name]) for name in names}
     add_columns(frames, columns, weights)
     pull = (residuals.values * weights[..., None]).flatten(2)[:, :, None]
     for name, rows in columns.items():

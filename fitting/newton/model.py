@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.beliefs import Frames, add_surface, unit_vector
-from fitting.camera import camera_to_pixels, pixel_rows, world_to_camera
+from fitting.camera import focal_slopes, pixel_rows
 from fitting.newton.beliefs import BELIEFS, Slopes, add_beliefs, add_slope
 from fitting.newton.marks import are_marks, marks_of
 from fitting.pixels import side_by_side
@@ -128,7 +128,6 @@ class Newton:
 def pixel_columns(problem: Problem, scene: Scene, functional: Tensor, K: Tensor) -> Float[Tensor, "rows pixels n"]:
     """d pixel / d step of all blocks, end to end."""
     found = problem.body.differentiate(scene.parameters, scene.posed, functional, list(problem.local))
-    if "focal" in problem.local:  # pixel = exp(focal) f x / z + c
-        camera = world_to_camera(scene.posed.points)
-        found["focal"] = (camera_to_pixels(camera, K) - K[..., None, :2, 2])[..., None]
+    if "focal" in problem.local:
+        found["focal"] = focal_slopes(scene.posed.points, K)[..., None]
     return side_by_side([found[name] for name in problem.local])[:, 0].flatten(1, 2)

@@ -1,6 +1,6 @@
 """Where eliminated windows wait for the way back: in memory as far as allowed, the others in a temporary file.
 
-Read back from a file they cost a twentieth of making them again. Where there is no room for the file they are not kept.
+To read one back costs less than to make it again. Where there is no room for the file, or no place, it is not kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Shelf:
         if done.bytes <= self.free or is_last:
             self.held[first] = done
             self.free -= done.bytes
-        elif shutil.disk_usage(tempfile.gettempdir()).free > SPARE * done.bytes:
+        else:
             self._write(first, done)
 
     def get(self, first: int, device: torch.device) -> Eliminated | None:
@@ -60,10 +60,12 @@ class Shelf:
         return Shelf(self.free, {first: done.select(rows) for first, done in self.held.items()})
 
     def _write(self, first: int, done: Eliminated) -> None:
-        if self.file is None:
-            self.file = tempfile.TemporaryFile(buffering=0)
         places: list[Place | None] = []
         try:
+            if shutil.disk_usage(tempfile.gettempdir()).free <= SPARE * done.bytes:
+                return
+            if self.file is None:
+                self.file = tempfile.TemporaryFile(buffering=0)
             for tensor in (*done.links, done.inverse, done.tie, done.border):
                 if tensor is None:
                     places.append(None)
@@ -71,7 +73,7 @@ class Shelf:
                 array = tensor.contiguous().cpu().numpy()
                 places.append(Place(self.file.seek(0, 2), array.shape, array.dtype))
                 array.tofile(self.file)
-        except OSError:  # the disk is full: this window will be made again
+        except OSError:  # a full disk, no folder to write to: this window will be made again
             return
         self.written[first] = tuple(places)
 
