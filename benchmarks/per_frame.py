@@ -76,6 +76,9 @@ class Counted:
         self.matrices += len(rows)
         return found
 
+    def steer(self, start: Tensor, end: Tensor, rows: Tensor) -> Tensor:
+        return self.problem.steer(start, end, rows)
+
     def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor:
         return self.problem.bend(x, step, rows)
 

@@ -20,6 +20,7 @@ from fitting.motion import Motion
 from fitting.pixels import add_rows, differentiate_pixels, few_at_a_time
 from fitting.problem import WINDOW, Problem, width
 from fitting.solvers import Arrow, Blocks
+from fitting.steering import steer
 from fitting.terms import JointAcceleration, item_weights
 
 AT_ONCE = 64  # frames whose Jacobians are in memory together
@@ -37,6 +38,10 @@ class LeastSquares:
         if slopes.is_closed(self.problem):
             return slopes.evaluate(self.problem.of(rows), x)
         return self.problem.evaluate(x, rows)
+
+    def steer(self, start: Tensor, end: Tensor, rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            return steer(self.problem.of(rows), start, end)
 
     def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor:
         return geodesic.bend(self.problem.of(rows), x, step)

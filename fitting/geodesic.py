@@ -1,7 +1,5 @@
-"""How a problem's residuals bend along a step: what turns a straight step into one that follows a curved valley.
-
-Where the frames of a clip share a shape the valley is long and narrow: head size, distance, pitch and every frame's
-pose may change together at almost no cost, and a straight step leaves it by the second order of turns times shape.
+"""How a problem's residuals bend along a steered step (`steering.py`): what makes its path follow a curved valley where
+keeping the keypoints on course by rigid motions is not enough.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.problem import Problem
+from fitting.steering import steer
 from fitting.terms import Residuals, item_weights
 
 SPAN = 0.3  # of the step: central differences reach so far to either side
@@ -19,7 +18,7 @@ SPAN = 0.3  # of the step: central differences reach so far to either side
 def bend(
     problem: Problem, x: Float[Tensor, "problems unknowns"], step: Float[Tensor, "problems unknowns"]
 ) -> Float[Tensor, "problems unknowns"]:
-    """J' W r2, with r2 half the second derivative of the residuals along `step` and W as in the Gauss-Newton matrix.
+    """J' W r2, with r2 half the second derivative of the residuals along the steered `step` and W as in the Gauss-Newton matrix.
 
     -H^-1 of it is half the geodesic acceleration of Transtrum & Sethna (arXiv:1201.5885, 2012). Of keypoints and moving
     joints: beliefs are linear in the unknowns, or bend at limits only. Summed in float64.
@@ -37,7 +36,7 @@ def bend(
 def slope(problem: Problem, x: Tensor, step: Tensor) -> Tensor:
     """`bend` with all frames in memory at once."""
     with torch.no_grad():
-        before, here, after = (residuals(problem, x + k * SPAN * step, False) for k in (-1, 0, 1))
+        before, here, after = (residuals(problem, steer(problem, x, x + k * SPAN * step), False) for k in (-1, 0, 1))
     with torch.enable_grad():
         unknowns = x.detach().requires_grad_()
         total = x.new_zeros(())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fitting import excerpt
 from fitting.ambiguity import ambiguities
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
@@ -163,6 +164,8 @@ def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | 
         newton = Newton(part)
         rest = saddle_free.minimise(newton, newton.unknowns, options, part.K)
         return replace(problem, base=newton.here), rest
+    if stage.solver == "lm" and excerpt.is_worth_it(part):
+        part, options = excerpt.begin(part, options)
     minimum = SOLVERS[stage.solver](LeastSquares(part), part.zero(), options)
     moved = part.retract(minimum.x)
     if stage.centre and part.frames > 1 and part.shared:

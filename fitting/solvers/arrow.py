@@ -37,7 +37,7 @@ from fitting.solvers.chain import (
 from fitting.solvers.shelf import Shelf
 
 KEPT_BYTES = 1 << 30  # in memory: eliminated windows held for the way back, and what a long clip needs in any case
-VECTORS = 16  # as long as the unknowns, that solver and objective hold meanwhile
+VECTORS = 20  # as long as the unknowns, that solver and objective hold meanwhile
 
 
 class Blocks(NamedTuple):

@@ -28,9 +28,13 @@ class Objective(Protocol):
         """Gauss-Newton matrices; asked for by second-order solvers only."""
         ...
 
+    def steer(self, start: Tensor, end: Tensor, rows: Tensor) -> Tensor:
+        """`end` (rows, n), a step from `start`, or a better end that is the same to first order. Asked for of clips."""
+        ...
+
     def bend(self, x: Tensor, step: Tensor, rows: Tensor) -> Tensor | None:
-        """J' W r2 (rows, n), r2 half the residuals' second derivative along `step`; None where it is not known. Asked
-        for of clips only."""
+        """J' W r2 (rows, n), r2 half the residuals' second derivative along the steered `step`; None where it is not
+        known. Asked for of clips only."""
         ...
 
 
@@ -39,6 +43,7 @@ class SolverOptions:
     iterations: int = 200
     tolerance: float = 1e-5  # relative decrease of the objective that no longer counts as progress
     step: float = 0.1  # Adam's first step, in natural steps
+    damping: float = 1e-4  # the first one of Levenberg-Marquardt
 
 
 class Minimum(NamedTuple):

@@ -6,14 +6,14 @@ may be a whole clip: `Arrow` solves its step exactly.
 A matrix costs as much as ten gradients and more, so none is made that decides nothing: a rejected step is tried again
 with more damping on the same one, and after a good step it still tells how much is left to gain.
 
-A clip's matrix costs more than all else, and its valley is narrow and curved: where a straight step falls short, one
-that follows the curve is tried (geodesic acceleration; Transtrum & Sethna, arXiv:1201.5885, 2012), and one that is too
-long is shortened, not solved for again.
+A clip's matrix costs more than all else, and its valley is narrow and curved: steps are steered along it, where one
+still falls short a path that bends is tried (geodesic acceleration; Transtrum & Sethna, arXiv:1201.5885, 2012), and one
+that is too long is shortened, not solved for again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -24,7 +24,6 @@ from fitting.solvers.arrow import Arrow, Factored, FactoredChain
 from fitting.solvers.base import Minimum, Objective, SolverOptions
 from fitting.types import Stop
 
-FIRST_DAMPING = 1e-4
 LEAST, GREATEST = 1e-9, 1e8
 TRIES = 8  # steps with one matrix
 GOOD, POOR = 0.75, 0.25  # shares of the predicted decrease
@@ -33,7 +32,7 @@ FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem which damping holds back
 NEAR = 100  # tolerances: a clip whose last decrease was larger is not asked what is left
 SHARPEST = 0.375  # a path's bend by its step: beyond it the second order is no guide (Transtrum & Sethna, 2012)
-SHORTER = (0.1, 0.6)  # bounds of the next length after one that was too long
+SHORTER = (0.1, 0.8)  # bounds of the next length after one that was too long
 LENGTHS = 3  # that are tried
 
 
@@ -51,7 +50,7 @@ class State:
     stop: list[Stop]
 
     @staticmethod
-    def begin(objective: Objective, x: Tensor) -> State:
+    def begin(objective: Objective, x: Tensor, damping: float) -> State:
         problems = len(x)
         value, gradient = objective.evaluate(x, torch.arange(problems, device=x.device))
         nothing = torch.zeros(problems, dtype=torch.long, device=x.device)
@@ -60,7 +59,7 @@ class State:
             x=x.clone(),
             value=value,
             gradient=gradient,
-            damping=torch.full_like(value, FIRST_DAMPING),
+            damping=torch.full_like(value, damping),
             iterations=nothing.clone(),
             quiet=nothing.clone(),
             running=finite,
@@ -75,7 +74,7 @@ class State:
 
 def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum:
     """Unknowns are (problems, n), in natural steps. The objective never rises."""
-    state = State.begin(objective, x)
+    state = State.begin(objective, x, options.damping)
     while True:
         rows = torch.nonzero(state.running & (state.iterations < options.iterations))[:, 0]
         if len(rows) == 0:
@@ -91,16 +90,24 @@ def minimise(objective: Objective, x: Tensor, options: SolverOptions) -> Minimum
     return Minimum(state.x, state.value, state.iterations, tuple(state.stop))
 
 
-class Path(NamedTuple):
-    """x + length step + length^2 bend."""
+@dataclass(frozen=True)
+class Path:
+    """x + length step + length^2 bend; of a clip steered."""
 
+    objective: Objective
+    rows: Int[Tensor, " rows"]
     x: Float[Tensor, "rows unknowns"]
     step: Float[Tensor, "rows unknowns"]
-    bend: Float[Tensor, "rows unknowns"] | None
+    is_clip: bool
+    bend: Float[Tensor, "rows unknowns"] | None = None
 
-    def at(self, length: Float[Tensor, " rows"]) -> Float[Tensor, "rows unknowns"]:
+    def at(self, length: Float[Tensor, " rows"]) -> Trial:
         forward = length[:, None] * self.step
-        return self.x + (forward if self.bend is None else forward + length[:, None] ** 2 * self.bend).to(self.x)
+        end = self.x + (forward if self.bend is None else forward + length[:, None] ** 2 * self.bend)
+        if self.is_clip:
+            end = self.objective.steer(self.x, end, self.rows)
+        end = end.to(self.x)
+        return Trial(end, *self.objective.evaluate(end, self.rows))
 
 
 class Trial(NamedTuple):
@@ -120,10 +127,6 @@ class Trial(NamedTuple):
         )
 
 
-def evaluate(objective: Objective, x: Tensor, rows: Tensor) -> Trial:
-    return Trial(x, *objective.evaluate(x, rows))
-
-
 def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tolerance: float) -> Bool[Tensor, " rows"]:
     """One step of some problems; where it was rejected."""
     damping, before, is_clip = state.damping[rows], state.value[rows], arrow.frames > 1
@@ -131,14 +134,13 @@ def attempt(objective: Objective, arrow: Arrow, state: State, rows: Tensor, tole
     step = factored.solve(-state.gradient[rows])
     slope = -(state.gradient[rows].double() * step).sum(dim=1)
     predicted = 0.5 * (slope + damping * (factored.diagonal * step.square()).sum(dim=1))
-    path = Path(state.x[rows], step, None)
-    trial = evaluate(objective, path.at(torch.ones_like(before)), rows)
-    if is_clip and not (before - trial.value > GOOD * predicted).all():
-        path = path._replace(bend=curve(objective, factored, path, rows))
-        trial = trial.or_better(evaluate(objective, path.at(torch.ones_like(before)), rows))
+    path = Path(objective, rows, state.x[rows], step, is_clip)
+    trial = path.at(torch.ones_like(before))
+    if is_clip and not (before - trial.value >= POOR * predicted).all():
+        path, trial = bent(path, trial, curve(factored, path))
     gain = (before - trial.value) / predicted.clamp(min=1e-300)
-    if is_clip and not (gain >= POOR).all():
-        trial = shorten(objective, path, trial, before, slope, rows)
+    if is_clip and not (gain > GOOD).all():
+        trial = shorten(path, trial, before, slope)
     state.iterations[rows] += 1
 
     decrease = before - trial.value
@@ -182,9 +184,9 @@ def settle(state: State, rows: Tensor, taken: Taken, tolerance: float) -> None:
     state.finish(rows[done], Stop.CONVERGED)
 
 
-def curve(objective: Objective, factored: Factored, path: Path, rows: Tensor) -> Tensor | None:
+def curve(factored: Factored, path: Path) -> Tensor | None:
     """The second order of a clip's path; nothing where that is no small correction."""
-    slope = objective.bend(path.x, path.step, rows)
+    slope = path.objective.bend(path.x, path.step, path.rows)
     if slope is None:
         return None
     found = factored.solve(-slope)
@@ -192,21 +194,23 @@ def curve(objective: Objective, factored: Factored, path: Path, rows: Tensor) ->
     return found.masked_fill(~(sharpness <= SHARPEST**2)[:, None], 0.0)
 
 
-def shorten(
-    objective: Objective,
-    path: Path,
-    trial: Trial,
-    before: Float[Tensor, " rows"],
-    slope: Float[Tensor, " rows"],
-    rows: Tensor,
-) -> Trial:
+def bent(path: Path, trial: Trial, bend: Tensor | None) -> tuple[Path, Trial]:
+    """A path with a bend where that leads lower, and where it leads."""
+    if bend is None:
+        return path, trial
+    found = replace(path, bend=bend).at(torch.ones_like(trial.value))
+    lower = (found.value < trial.value) | ~torch.isfinite(trial.value)
+    return replace(path, bend=bend * lower[:, None]), trial.or_better(found)
+
+
+def shorten(path: Path, trial: Trial, before: Float[Tensor, " rows"], slope: Float[Tensor, " rows"]) -> Trial:
     """The best of some shorter steps on a path. The next length is the lowest point of the parabola through the values
     at both ends and the slope at the beginning (Nocedal & Wright, 3.5)."""
     length, last = torch.ones_like(before), trial.value
     for _ in range(LENGTHS):
         lowest = slope * length.square() / (2 * (last - before + slope * length))
         length = torch.where(torch.isfinite(lowest), lowest, 0.0).clamp(SHORTER[0] * length, SHORTER[1] * length)
-        found = evaluate(objective, path.at(length), rows)
+        found = path.at(length)
         trial, last = trial.or_better(found), found.value
         if (trial.value < before).all():
             break
