@@ -18,7 +18,7 @@ SPAN = 0.3  # of the step: central differences reach so far to either side
 def bend(
     problem: Problem, x: Float[Tensor, "problems unknowns"], step: Float[Tensor, "problems unknowns"]
 ) -> Float[Tensor, "problems unknowns"]:
-    """J' W r2, with r2 half the second derivative of the residuals along the steered `step` and W as in the Gauss-Newton matrix.
+    """J' W r2, with r2 half the second derivative of residuals along the steered `step`, W as in Gauss-Newton.
 
     -H^-1 of it is half the geodesic acceleration of Transtrum & Sethna (arXiv:1201.5885, 2012). Of keypoints and moving
     joints: beliefs are linear in the unknowns, or bend at limits only. Summed in float64.

@@ -97,8 +97,9 @@ def add_few_rows(
     parts.own.add_(gram[..., : jacobian.own])
     if k:
         parts.border[..., :k] += gram[..., jacobian.own :]
-        # Frame by frame, then in double precision: a sum over frames in single would depend on the window.
-        parts.corner[:, :k, :k] += (shared.mT @ shared).sum(dim=1, dtype=torch.float64)
+        # In single precision over few frames only, and always over the same.
+        every = shared.flatten(1, 2)
+        parts.corner[:, :k, :k] += every.mT @ every
     if jacobian.offsets is not None:
         add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, each)
 

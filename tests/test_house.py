@@ -66,9 +66,8 @@ ALLOWED = {
     "uncertainty": {"curvature", "lens", "pixels", "posterior", "problem", "solvers", "types", "camera"},
     "solve": {
         "ambiguity",
-        "config", "curvature", "evidence", "excerpt", "journal", "newton", "problem", "solvers", "stagnation", "summary",
-        "terms",
-        "types", "uncertainty", "camera",
+        "config", "curvature", "evidence", "excerpt", "journal", "newton", "problem", "solvers", "stagnation",
+        "summary", "terms", "types", "uncertainty", "camera",
     },
     "viewer": {"bodies", "config", "readers", "render", "writers", "types", "camera"},
     "quality": {"types"},

@@ -164,64 +164,67 @@ def eliminate(
         links.to(precision),
         *(border.new_empty(problems, count, n, size, dtype=precision) for size in (n, n, m)),
     )
-    solved = border.new_empty(problems, count, n, dtype=torch.float64)
-    here, next, second = rows.blank(), rows.blank(), rows.blank()
-    for k, row in enumerate((here, next)):
-        rows.load(k, row)
-        rows.carry(k, carry, row)
-    tie, schur = carry.tie.clone(), Schur(problems, n, rows.width - n if with_schur else 0, carry.tie)
-    for k, (d, D) in enumerate(zip(columns(links.far), links.far_ties(), strict=True)):
-        rows.load(k + 2, second)
-        P = inverse(here[..., :n])
-        tie.diagonal(dim1=-2, dim2=-1).add_(links.near[:, k])
-        if links.near_blocks is not None:
-            tie += links.near_blocks[:, k]
-        done.inverse[:, k], done.tie[:, k], done.border[:, k] = P, tie, here[..., n : n + m]
-        here[..., :n] = tie  # A is done with
-        solution = torch.bmm(P, here)
-        next.baddbmm_(tie.mT, solution, alpha=-1)
+    work = Work.blank(problems, n, rows.width, carry.tie)
+    tie, solved, schur = carry.tie.clone(), [], carry.tie.new_zeros(problems, rows.width - n, rows.width - n)
+    far, far_ties = columns(links.far), links.far_ties()
+    rows.load(0, work.rows[:, :2])
+    rows.carry(carry, work.rows[:, :2])
+    for first in range(0, count, TOGETHER):
+        some = slice(first, min(first + TOGETHER, count))
+        size = some.stop - first
+        rows.load(first + 2, work.rows[:, 2 : size + 2])
+        for k in range(size):
+            tie.diagonal(dim1=-2, dim2=-1).add_(links.near[:, first + k])
+            if links.near_blocks is not None:
+                tie += links.near_blocks[:, first + k]
+            tie = work.take_out(k, tie, far[first + k], far_ties[first + k])
+        done.inverse[:, some], done.tie[:, some] = work.inverses[:, :size], work.rows[:, :size, :, :n]
+        done.border[:, some] = work.rows[:, :size, :, n : n + m]
+        solved.append(work.solutions[:, :size, :, -1].clone())
         if with_schur:
-            schur.add(here[..., n:], solution[..., n:])
+            schur.baddbmm_(*work.borders(size))
+        work.rows[:, :2] = work.rows[:, size : size + 2].clone()
+    left = work.rows[:, :2]
+    forward = None if right is None else Forward(torch.cat(solved, dim=1), left[..., -1].clone(), schur[:, :m, m])
+    behind = Carry(left[..., :n].clone(), left[..., n : n + m].clone(), tie)
+    return Passed(done, behind, schur[:, :m, :m], forward)
+
+
+class Work(NamedTuple):
+    """Some frames under elimination, and the two behind them: [A | B | right side] of each, A replaced by the tie to
+    the next when it is done with."""
+
+    rows: Float[Tensor, "problems some_and_2 n width"]
+    solutions: Float[Tensor, "problems some n width"]  # P [tie | B | right side]
+    inverses: Float[Tensor, "problems some n n"]  # P
+
+    @staticmethod
+    def blank(problems: int, n: int, width: int, like: Tensor) -> Work:
+        shapes = ((TOGETHER + 2, n, width), (TOGETHER, n, width), (TOGETHER, n, n))
+        return Work(*(like.new_empty(problems, *shape) for shape in shapes))
+
+    def take_out(self, k: int, tie: Tensor, d: Float[Tensor, "problems n 1"], D: Tensor | None) -> Tensor:
+        """Eliminates frame k, tied to the next by `tie` and to the one after that by diagonals d and maybe D; the tie of
+        those two."""
+        here, next, second, solution = self.rows[:, k], self.rows[:, k + 1], self.rows[:, k + 2], self.solutions[:, k]
+        n = here.shape[1]
+        P = inverse(here[..., :n])
+        self.inverses[:, k], here[..., :n] = P, tie
+        torch.bmm(P, here, out=solution)
+        next.baddbmm_(tie.mT, solution, alpha=-1)
         if D is None:
             second[..., :n].addcmul_(d * P, d.mT, value=-1)
             second[..., n:].addcmul_(d, solution[..., n:], value=-1)
-            torch.mul(solution[..., :n].mT, -d.mT, out=tie)
-        else:
-            second[..., :n].baddbmm_(D.mT, torch.bmm(P, D), alpha=-1)
-            second[..., n:].baddbmm_(D.mT, solution[..., n:], alpha=-1)
-            torch.bmm(solution[..., :n].mT, -D, out=tie)
-        solved[:, k] = solution[..., -1]
-        here, next, second = next, second, here
-    left = torch.stack([here, next], dim=1)
-    share = schur.total()
-    forward = None if right is None else Forward(solved, left[..., -1], share[:, :m, m])
-    return Passed(done, Carry(left[..., :n], left[..., n : n + m], tie), share[:, :m, :m], forward)
+            return torch.mul(solution[..., :n].mT, -d.mT, out=tie)
+        second[..., :n].baddbmm_(D.mT, torch.bmm(P, D), alpha=-1)
+        second[..., n:].baddbmm_(D.mT, solution[..., n:], alpha=-1)
+        return torch.bmm(solution[..., :n].mT, -D)
 
-
-class Schur:
-    """The sum of B' P B over frames, some of them at a time."""
-
-    def __init__(self, problems: int, n: int, width: int, like: Tensor) -> None:
-        self.sum = like.new_zeros(problems, width, width)
-        self.left, self.right = like.new_empty(2, problems, TOGETHER * n, width)
-        self.n, self.count = n, 0
-
-    def add(self, border: Float[Tensor, "problems n width"], solution: Float[Tensor, "problems n width"]) -> None:
-        place = slice(self.count * self.n, (self.count + 1) * self.n)
-        self.left[:, place], self.right[:, place] = border, solution
-        self.count += 1
-        if self.count == TOGETHER:
-            self._flush()
-
-    def total(self) -> Float[Tensor, "problems width width"]:
-        if self.count:
-            self._flush()
-        return self.sum
-
-    def _flush(self) -> None:
-        filled = slice(0, self.count * self.n)
-        self.sum.baddbmm_(self.left[:, filled].mT, self.right[:, filled])
-        self.count = 0
+    def borders(self, size: int) -> tuple[Tensor, Tensor]:
+        """B' and P B of the first frames, one below the other, right sides included."""
+        n = self.rows.shape[2]
+        left, right = (part[:, :size].flatten(1, 2)[..., n:] for part in (self.rows, self.solutions))
+        return left.mT, right
 
 
 class Rows:
@@ -229,26 +232,26 @@ class Rows:
 
     def __init__(self, own: Tensor, border: Tensor, stiffness: Tensor, right: Right | None) -> None:
         self.own, self.border, self.stiffness, self.right = own, border, stiffness, right
-        self.problems, self.count, self.n, self.m = border.shape
+        self.count, self.n, self.m = border.shape[1:]
         self.width = self.n + self.m + (right is not None)
 
-    def blank(self) -> Float[Tensor, "problems n width"]:
-        return self.border.new_empty(self.problems, self.n, self.width, dtype=torch.float64)
-
-    def load(self, k: int, row: Float[Tensor, "problems n width"]) -> None:
-        if k >= self.count:
-            row.zero_()
+    def load(self, first: int, rows: Float[Tensor, "problems some n width"]) -> None:
+        some = slice(first, min(first + rows.shape[1], self.count))
+        size = max(some.stop - first, 0)
+        rows[:, size:].zero_()
+        if size == 0:
             return
-        row[..., : self.n], row[..., self.n : self.n + self.m] = self.own[:, k], self.border[:, k]
-        row.diagonal(dim1=-2, dim2=-1).add_(self.stiffness[:, k])
+        rows = rows[:, :size]
+        rows[..., : self.n], rows[..., self.n : self.n + self.m] = self.own[:, some], self.border[:, some]
+        rows.diagonal(dim1=-2, dim2=-1).add_(self.stiffness[:, some])
         if self.right is not None:
-            row[..., -1] = self.right.here[:, k]
+            rows[..., -1] = self.right.here[:, some]
 
-    def carry(self, k: int, carry: Carry, row: Float[Tensor, "problems n width"]) -> None:
-        row[..., : self.n] += carry.own[:, k]
-        row[..., self.n : self.n + self.m] += carry.border[:, k]
+    def carry(self, carry: Carry, rows: Float[Tensor, "problems 2 n width"]) -> None:
+        rows[..., : self.n] += carry.own
+        rows[..., self.n : self.n + self.m] += carry.border
         if self.right is not None:
-            row[..., -1] += self.right.carried[:, k]
+            rows[..., -1] += self.right.carried
 
 
 def columns(vectors: Float[Tensor, "problems frames n"]) -> tuple[Float[Tensor, "problems n 1"], ...]:
