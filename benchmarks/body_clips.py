@@ -1,6 +1,7 @@
 """Captured motion on the open body, seen by four cameras, each fitted alone from 2D keypoints: against the truth.
 
-    python -m benchmarks.body_clips MOTION_FOLDER [--frames 60] [--recipe fit_smplx_video.yaml] [--KEY VALUE ...]
+    python -m benchmarks.body_clips MOTION_FOLDER [--frames 60] [--held-out] [--recipe fit_smplx_video.yaml]
+        [--KEY VALUE ...]
 
 MOTION_FOLDER has cmu/01.asf, 01_01.amc, 11.asf, 11_01.amc (CMU motion capture). Per clip and camera: BODY_25 keypoints
 of a person of random shape, each off by a constant of 1 % of the person's height (a detector's habit) and by 1 % anew
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Small matrices: more BLAS threads make them slower, and this must be said before torch loads.
@@ -26,10 +27,13 @@ import torch
 from jaxtyping import Float
 
 from benchmarks.body_metrics import measure
+from benchmarks.make_pose_prior import blend
 from benchmarks.motion_files import read_acclaim, read_amc
-from benchmarks.motion_retarget import CMU, Poses, retarget
+from benchmarks.motion_retarget import CMU, Poses, read_all, retarget
 from benchmarks.table import format_table
-from fitting import bodies, hypotheses
+from fitting import bodies, hypotheses, places
+from fitting.bodies.body import SkinnedBody, moved
+from fitting.bodies.pose_priors import make_prior
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
 from fitting.config import FitConfig
 from fitting.evidence import bind, embedded_points
@@ -66,6 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="fit_smplx_video.yaml")
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--rough", action="store_true", help="also without smoothness")
+    parser.add_argument(
+        "--held-out", action="store_true", help="with pose priors that have not seen the clip they are tried on"
+    )
     options, rest = parser.parse_known_args(arguments)
     overrides = list(zip((word.removeprefix("--") for word in rest[::2]), rest[1::2], strict=True))
     smooth = FitConfig.load(RECIPES / options.recipe, [("error_bars", "false"), *overrides])
@@ -78,6 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
         for camera in range(options.cameras):
             # Another person in every clip, of a shape drawn from the model's prior.
             body = bodies.load(**smooth.body.model_dump())
+            if options.held_out:
+                body = without(body, options.motion, name)
             seen = look(body, options.motion, (name, first), camera, options.frames)
             for kind, recipe in recipes.items():
                 solution = fit(body, seen, recipe)
@@ -87,6 +96,16 @@ def main(arguments: list[str] | None = None) -> None:
         every = [row[3:] for row in rows if row[2] == kind]
         rows.append(["mean", "", kind, *(float(np.mean(column)) for column in zip(*every, strict=True))])
     print(format_table(HEADER, rows))
+
+
+def without(body: Body, folder: Path, clip: str) -> Body:
+    """The body with a pose prior made as the project's own, from all motions but one."""
+    others = [motion for motion in read_all(folder) if clip not in motion.name]
+    mean, covariance = blend(others, float(np.load(places.models() / "pose_prior.npz")["share"]))
+    size = next(block.tangent_size for block in body.blocks if block.name == "body_pose")
+    prior = make_prior(Path(f"without {clip}"), mean[None], covariance[None], np.ones(1), size)
+    assert isinstance(body, SkinnedBody)
+    return replace(body, pose_priors={**body.pose_priors, **moved({"learned": prior}, body.skin.template)})
 
 
 def look(body: Body, folder: Path, clip: tuple[str, int], camera: int, frames: int) -> Seen:
