@@ -124,7 +124,9 @@ def recipe() -> tuple[FitConfig, bodies.DecodedBody]:
     tree = translate(RECIPE).tree
     tree["body"] = {**tree["body"], "model": "open_body"}
     tree["terms"]["eyes"] = {"sigma": FREE}
-    tree["stages"][-1]["free"] = [*tree["stages"][-1]["free"], "leye_pose", "reye_pose"]
+    for stage in tree["stages"]:
+        if "expression" in stage["free"]:  # from the last on
+            stage["free"] = [*stage["free"], "leye_pose", "reye_pose"]
     config = FitConfig.model_validate({**tree, "error_bars": False, "chunk": CHUNK})
     body = bodies.load(**config.body.model_dump())
     assert isinstance(body, bodies.DecodedBody)  # its hands are components
@@ -152,8 +154,11 @@ def run_reference(body: SkinnedBody, people: People, count: int, kept: Path) -> 
     """Frame after frame; what the file has already is taken from there."""
     mesh = Mesh(body, torch.float32, whole=False)
     found: dict[str, list[np.ndarray]] = {name: [] for name in (*SIZES, "transl", "evaluations")}
+    who = np.array(np.nansum(people.observations.keypoints))
     if kept.is_file():
         with np.load(kept) as arrays:
+            if "people" in arrays and arrays["people"] != who:
+                raise SystemExit(f"{kept}: results of other people: another --seed, or with and without --motion")
             found = {name: list(arrays[name]) for name in found}
     kept.parent.mkdir(parents=True, exist_ok=True)
     for k in range(len(found["betas"]), count):
@@ -161,7 +166,7 @@ def run_reference(body: SkinnedBody, people: People, count: int, kept: Path) -> 
         for name in (*SIZES, "transl"):
             found[name].append(result.fit[name][0].double().numpy())
         found["evaluations"].append(np.array(result.evaluations))
-        np.savez(kept, **{name: np.array(values) for name, values in found.items()})
+        np.savez(kept, people=who, **{name: np.array(values) for name, values in found.items()})
     return {name: np.array(values[:count]) for name, values in found.items()}
 
 

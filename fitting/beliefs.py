@@ -98,8 +98,9 @@ class Frames(Collected):
                 turns = left_jacobian((x[..., place].double() * block.unit).unflatten(-1, (-1, 3)))
                 self._turn(place, turns.to(self.own))
         own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
-        self.own *= own[:, None] * own
-        self.border *= own[:, None] * shared
+        # In their own precision: mixed ones would be converted whole, there and back.
+        for part, units in ((self.own, own[:, None] * own), (self.border, own[:, None] * shared)):
+            part *= units.to(part)
         self.corner *= shared[:, None] * shared
         return self.parts
 
@@ -194,19 +195,20 @@ def add_surface(frames: Frames, term: Term, scene: Scene, weights: Tensor) -> No
 
 def add_columns(frames: Frames, columns: Mapping[str, Tensor], weights: Tensor) -> None:
     """Of residuals whose derivatives by a few blocks are given (problems, frames, rows, steps)."""
-    places = [k for name in columns for k in range(frames.local[name].start, frames.local[name].stop)]
-    J = torch.cat(list(columns.values()), dim=-1)
-    dims = J.shape[2] // weights.shape[2]
-    gram = J.mT @ (J * weights.repeat_interleave(dims, dim=-1)[..., None])
-    index = torch.tensor(places, device=gram.device)
-    frames.own[:, :, index[:, None], index] += gram
+    wide = {name: (frames.local[name], J) for name, J in columns.items()}
+    dims = next(iter(columns.values())).shape[2] // weights.shape[2]
+    weights = weights.repeat_interleave(dims, dim=-1)[..., None]
+    for place, J in wide.values():
+        weighted = (J * weights).mT
+        for other, K in wide.values():
+            frames.own[..., place, other] += weighted @ K
 
 
 def sum_gradient(term: Term, scene: Scene, names: list[str]) -> Float[Tensor, "problems rows coordinates"]:
     """d (sum of the residuals) / d coordinates of some blocks, end to end."""
     with torch.enable_grad():
         at = {name: scene.coordinates[name].detach().requires_grad_() for name in names}
-        residuals = term.residuals(scene.with_coordinates({**dict(scene.coordinates), **at}))
+        residuals = term.residuals(scene.with_coordinates(at))
         assert residuals is not None
         return torch.cat(torch.autograd.grad(residuals.values.sum(), list(at.values())), dim=-1)
 
@@ -216,7 +218,7 @@ def forward_jacobian(term: Term, scene: Scene, name: str) -> Float[Tensor, "prob
     at = scene.coordinates[name]
 
     def values(moved: Tensor) -> Tensor:
-        residuals = term.residuals(scene.with_coordinates({**dict(scene.coordinates), name: moved}))
+        residuals = term.residuals(scene.with_coordinates({name: moved}))
         assert residuals is not None
         return residuals.values
 

@@ -145,6 +145,9 @@ class StageConfig(Record):
     bends: bool = Field(
         default=False, description="of photos, `lm` counts on the bend of points' paths as joints turn: docs/solvers.md"
     )
+    anew: tuple[str, ...] = Field(
+        default=(), description="blocks that begin this stage at rest; where it ends higher than it began, it is undone"
+    )
     keyframes: int | None = Field(
         default=None,
         ge=1,

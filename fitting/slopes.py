@@ -96,7 +96,7 @@ def belief_slopes(problem: Problem, scene: Scene, beliefs: Iterable[Term]) -> tu
     total = torch.zeros(problem.count, dtype=torch.float64, device=problem.K.device)
     with torch.enable_grad():
         at = {name: value.detach().requires_grad_() for name, value in at.items()}
-        still = scene.with_coordinates({**dict(scene.coordinates), **at})
+        still = scene.with_coordinates(at)
         for term in beliefs:
             residuals = term.residuals(still)
             if residuals is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fitting import excerpt
+from fitting import anew, excerpt
 from fitting.ambiguity import ambiguities
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
@@ -131,7 +131,7 @@ def run_stages(
         for stage in config.stages[reached.stages :]:
             chunk = replace(chunk, base=reached.base)
             chunk = prepare(chunk, stage, config.stage_terms(stage).settled(chunk.evidence))
-            chunk, minimum = run_stage(chunk, stage)
+            chunk, minimum = run_stage(chunk, stage) if not stage.anew else run_anew(chunk, stage)
             reached = reached.after(chunk.base, minimum.iterations, minimum.stop)
             pages[number].save(reached)
             done[number] += chunk.count / len(config.stages)
@@ -153,6 +153,12 @@ def in_threads(run: Callable[[int], Found], count: int, threads: int) -> list[Fo
             return list(pool.map(run, range(count)))
     finally:
         torch.set_num_threads(threads)
+
+
+def run_anew(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
+    """A stage from some blocks at rest; problems that it leaves higher than they were stay as they were."""
+    moved, minimum = run_stage(anew.at_rest(problem, stage.anew), stage)
+    return anew.keep_lower(problem, moved.base)[0], minimum
 
 
 def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:

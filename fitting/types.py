@@ -417,6 +417,10 @@ class Body(Protocol):
 
     def only(self, kept: Bool[Tensor, " points"]) -> Body: ...  # a restricted body with some of its points
 
+    def part(self, posed: Any, kept: Bool[Tensor, " points"]) -> Any: ...  # `only(kept)` in the pose that `pose` gave
+
+    def moves(self, name: str) -> Bool[Tensor, " points"]: ...  # which of a restricted body's points a block moves
+
     @property
     def bones(self) -> Body: ...  # the same body with its joints as points
 

@@ -55,12 +55,24 @@ def test_what_is_shared_counts_for_the_pieces_share(problem):
 
 def test_values_between_known_frames():
     frames, values = torch.tensor([2, 4, 7]), torch.tensor([[[0.0], [2.0], [-1.0]]])
-    found = excerpt.between(frames, values, 9)[0, :, 0]
+    found = excerpt.spread(frames, values, 9)[0, :, 0]
     torch.testing.assert_close(found, torch.tensor([0.0, 0, 0, 1, 2, 1, 0, -1, -1]))
 
 
-def test_it_ends_where_the_clip_alone_would(problem, monkeypatch):
-    monkeypatch.setattr(excerpt, "LEAST_FRAMES", FRAMES)
+def test_known_frames_keep_what_was_found(problem):
+    frames = excerpt.excerpt(problem)
+    part = problem.at(frames)
+    found = part.retract(0.5 * torch.randn(PROBLEMS, part.size, dtype=torch.float64))
+    carried = excerpt.between(problem, frames, found)
+    for block in problem.free:
+        here = carried[block.name] if block.shared else carried[block.name][:, frames]
+        torch.testing.assert_close(here, found[block.name])
+
+
+@pytest.mark.parametrize("least", [FRAMES, 10])  # 8 of 24 frames; 12 of them, and 8 of these
+def test_it_ends_where_the_clip_alone_would(problem, monkeypatch, least):
+    for name, value in {"LEAST_FRAMES": least, "SHARE": 2 if least == 10 else 8, "PIECES": 2}.items():
+        monkeypatch.setattr(excerpt, name, value)
     problem = problem.select(torch.tensor([0]))
     options = SolverOptions(200, 1e-10)
     alone = SOLVERS["lm"](LeastSquares(problem), problem.zero(), options)

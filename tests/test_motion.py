@@ -143,3 +143,15 @@ def test_whole_blocks_between_frames_are_solved_exactly(window):
         for k, t in enumerate(range(found.frames.start, found.frames.stop)):
             here = slice(t * n, (t + 1) * n)
             assert torch.allclose(found.own[:, k], inverse[:, here, here], atol=1e-10)
+
+
+def test_a_start_that_is_one_row_broadcast_over_the_clip(body):
+    """torch's median of a broadcast tensor is whatever stood in memory."""
+    problem = moving_problem(body, JointAcceleration())
+    place = problem.base["transl"][:, :1].expand(-1, FRAMES, -1)
+    found = []
+    for transl in (place, place.clone()):
+        start = problem.start.replace({"transl": transl})
+        residuals = JointAcceleration().residuals(replace(problem, start=start).scene(problem.base))
+        found.append(residuals.values.numpy())
+    np.testing.assert_array_equal(*found)

@@ -84,7 +84,10 @@ def all_stages(config):
 def test_five_stages_with_their_weights_as_sigmas(theirs):
     config = FitConfig.load(theirs, WORDS)
     stages = all_stages(config)
-    assert [stage.name for stage in stages] == ["camera", *(f"stage {k}" for k in range(1, 6))]
+    assert [stage.name for stage in stages] == ["camera", *(f"stage {k}" for k in range(1, 6)), "once more"]
+    assert stages[6].anew == ("left_hand_pose", "right_hand_pose", "jaw_pose")
+    again = {"name": "stage 5", "anew": (), "tolerance": stages[5].tolerance}
+    assert stages[6].model_copy(update=again) == stages[5]
     for k, weight in enumerate((404, 404, 57.4, 4.78, 4.78)):
         terms = config.stage_terms(stages[k + 1])
         assert terms.pose_latent.sigma == pytest.approx(1 / weight)
@@ -118,7 +121,7 @@ def test_self_intersection_where_it_has_a_weight(theirs):
     config = FitConfig.load(theirs, WORDS)
     found = [config.stage_terms(stage).interpenetration for stage in all_stages(config)]
     assert found[:4] == [None] * 4
-    assert [term.sigma for term in found[4:]] == pytest.approx([0.05, 0.005])
+    assert [term.sigma for term in found[4:]] == pytest.approx([0.05, 0.005, 0.005])
     assert found[5].ignore == ("9,16", "9,17")
     off = FitConfig.load(theirs, (*WORDS, ("interpenetration", "False")))
     assert all(off.stage_terms(stage).interpenetration is None for stage in off.stages)

@@ -245,3 +245,11 @@ def test_where_nothing_is_seen_the_belief_is_all_there_is(random_body):
     prior = 0.5 * random_body.expression_sd.numpy()
     np.testing.assert_allclose(bars.blocks["expression"][1], prior, rtol=1e-5)
     assert (bars.blocks["expression"][[0, 2]] < prior).all()
+
+
+@pytest.mark.parametrize("held", [{"sigma": 0.2}, {"repeats": 25}], ids=["small sigma", "once per frame"])
+def test_a_recipe_that_holds_shapes_together_does_not_make_people_alike(random_body, held):
+    truth = drawn(random_body, 1, 4, seed=2)
+    problems = [clip(random_body, truth, {**TERMS, "shape": shape}, (*OWN, "betas")) for shape in ({}, held)]
+    usual, found = (error_bars(problem, truth, problem.free).blocks["betas"] for problem in problems)
+    np.testing.assert_allclose(found, usual, rtol=1e-9)

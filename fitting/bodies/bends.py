@@ -12,7 +12,10 @@ correctives and coefficients add is left out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -27,19 +30,53 @@ if TYPE_CHECKING:
     from fitting.bodies.body import SkinnedBody
 
 
+class Part(NamedTuple):
+    """Some joints that turn: three unknowns each, or a vector that all of them are decoded from."""
+
+    joints: list[int]
+    steps: Float[Tensor, "batch joints*3 size"] | None  # how they turn when the vector grows
+
+    @property
+    def size(self) -> int:
+        return 3 * len(self.joints) if self.steps is None else self.steps.shape[-1]
+
+
 def turn_bends(
-    body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"], joints: list[int]
+    body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"], parts: Sequence[Part]
 ) -> Float[Tensor, "batch steps steps"]:
-    """d2 (sum of force . point) / d step d step of some joints, three steps each, R <- exp(d) R from the left."""
-    moments = joint_moments(body, pose, forces)[:, joints]
-    above = [body.skeleton.parents[joint] for joint in joints]
+    """d2 (sum of force . point) / d step d step of the parts end to end, R <- exp(d) R from the left. The curve of what
+    decodes a vector is left out."""
+    left, right = sides(body, pose, forces)
+    order = hanging(body.skeleton.parents).to(forces)
+    ends = list(accumulate(part.size for part in parts))
+    places = [slice(end - part.size, end) for end, part in zip(ends, parts, strict=True)]
+    found = forces.new_zeros(len(forces), ends[-1], ends[-1])
+    for upper, row in zip(parts, places, strict=True):
+        for lower, column in zip(parts, places, strict=True):
+            below = order[upper.joints][:, lower.joints]
+            if below.any():
+                rows, columns = left[:, upper.joints].flatten(1, 2), right[:, :, lower.joints].flatten(2)
+                half = (rows @ columns) * below.repeat_interleave(3, dim=0).repeat_interleave(3, dim=1)
+                half = half if lower.steps is None else half @ lower.steps
+                half = half if upper.steps is None else upper.steps.mT @ half
+                found[:, row, column] += half
+                found[:, column, row] += half.mT
+    return found
+
+
+def sides(
+    body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"]
+) -> tuple[Float[Tensor, "batch joints 3 3"], Float[Tensor, "batch 3 joints 3"]]:
+    """w_a' and M_b w_b for the axes that each joint turns about, M_b the moment of what hangs on b."""
+    above = list(body.skeleton.parents)  # -1, the last, stands for none
     axes = torch.cat([pose.rotations, torch.eye(3).to(forces).expand(len(forces), 1, 3, 3)], dim=1)[:, above]
-    left = axes.transpose(2, 3).flatten(1, 2)  # steps, 3
-    right = (moments @ axes).transpose(1, 2).flatten(2)  # 3, steps
-    # Half of the diagonal blocks, for the other half comes from the transpose.
-    order = subtree(body.skeleton.parents).to(forces)[joints][:, joints] - 0.5 * torch.eye(len(joints)).to(forces)
-    half = (left @ right) * order.repeat_interleave(3, dim=0).repeat_interleave(3, dim=1)
-    return half + half.mT
+    return axes.mT.contiguous(), (joint_moments(body, pose, forces) @ axes).transpose(1, 2).contiguous()
+
+
+@cache
+def hanging(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
+    """1 where a joint hangs on another, half for itself: the other half comes from the transpose."""
+    return subtree(parents) - 0.5 * torch.eye(len(parents))
 
 
 def joint_moments(

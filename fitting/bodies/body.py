@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fitting.bodies.contour import final_points, slide_contour
-from fitting.bodies.derivatives import bend, differentiate, pull
+from fitting.bodies.contour import candidates, final_points, slide_contour
+from fitting.bodies.derivatives import bend, differentiate, moved_points, pull
 from fitting.bodies.hands import Hands
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.levers import Levers, Pairs, Reach, make_levers, make_pairs, make_reach
@@ -183,7 +183,13 @@ class SkinnedBody:
         names: Collection[str],
     ) -> Float[Tensor, "problems frames steps steps"]:
         """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end: see bends.py."""
-        return bend(self, parameters, posed, forces, names)
+        return bend(self, parameters, posed, forces, dict.fromkeys(names))
+
+    def moves(self, name: str) -> Bool[Tensor, " points"]:
+        """Which of a restricted body's points a block moves. A contour goes with all of its points."""
+        found = moved_points(self, name)
+        found[self.sliding] = found[self.sliding].any()
+        return found
 
     def restrict(self, embedding: Embedding) -> SkinnedBody:
         """The same body with nothing but an embedding's points: static ones, then the contour's, in its order."""
@@ -212,13 +218,13 @@ class SkinnedBody:
 
     def only(self, kept: Bool[Tensor, " points"]) -> SkinnedBody:
         """A restricted body with some of its points. A contour stays whole or goes: none of it or all are kept."""
-        if self.contour is None:
-            return replace(self, skin=some_points(self.skin, kept))
-        rows, count = self.contour.vertices.shape[:2]
-        static, sliding = kept[:-count], kept[self.sliding]
-        assert bool(sliding.all()) or not bool(sliding.any()), "a part of a contour"
-        skin = some_points(self.skin, torch.cat([static, sliding.repeat(rows)]))
-        return replace(self, skin=skin, contour=self.contour if bool(sliding.any()) else None)
+        skin = some_points(self.skin, candidates(self.contour, kept))
+        return replace(self, skin=skin, contour=self.contour if bool(kept[self.sliding].any()) else None)
+
+    def part(self, posed: PosedBody, kept: Bool[Tensor, " points"]) -> PosedBody:
+        """`only(kept)` in the same pose."""
+        entries = candidates(self.contour, kept)[self.skin.entry_point]
+        return replace(posed, points=posed.points[:, :, kept], entries=posed.entries[:, :, entries])
 
     @cached_property
     def bones(self) -> SkinnedBody:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fitting.types import Contour
@@ -47,3 +47,13 @@ def final_points(contour: Contour | None, candidates: int) -> Int[Tensor, " cand
     static = candidates - rows * count
     every[static:] = static + torch.arange(count).repeat(rows)
     return every.to(contour.vertices.device)
+
+
+def candidates(contour: Contour | None, kept: Bool[Tensor, " points"]) -> Bool[Tensor, " candidates"]:
+    """The points of a restricted skin that some of the body's are made of: none of a contour, or all."""
+    if contour is None:
+        return kept
+    rows, count = contour.vertices.shape[:2]
+    static, sliding = kept[:-count], kept[-count:]
+    assert bool(sliding.all()) or not bool(sliding.any()), "a part of a contour"
+    return torch.cat([static, sliding.repeat(rows)])

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.bodies.body import PosedBody, SkinnedBody, moved
+from fitting.bodies.derivatives import bend
 from fitting.bodies.hands import HandComponents
 from fitting.types import Block, Embedding, Parameters
 
@@ -128,15 +128,12 @@ class DecodedBody:
         names: Collection[str],
     ) -> Float[Tensor, "problems frames steps steps"]:
         """As the inner body's; of what is decoded, by its vector, whose own curve is left out."""
-        targets = self.behind(names)
-        found = self.inner.bend(self.full(parameters), posed, forces, targets)
-        sizes = {block.name: block.tangent_size for block in self.inner.blocks}
-        turns = {d.block.name: d.steps(parameters[d.block.name]) for d in self.decoders if d.block.name in names}
-        for _ in range(2):  # columns, then rows
-            parts = found.split([sizes[target] for target in targets], dim=-1)
-            moving = [part @ turns[name] if name in turns else part for name, part in zip(names, parts, strict=True)]
-            found = torch.cat(moving, dim=-1).mT
-        return found
+        steps = {d.target: d.steps(parameters[d.block.name]) for d in self.decoders if d.block.name in names}
+        blocks = {target: steps.get(target) for target in self.behind(names)}
+        return bend(self.inner, self.full(parameters), posed, forces, blocks)
+
+    def moves(self, name: str) -> Bool[Tensor, " points"]:
+        return self.inner.moves(self.behind([name])[0])
 
     @property
     def bones(self) -> DecodedBody:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fitting.bodies.bends import turn_bends
+from fitting.bodies.bends import Part, turn_bends
 from fitting.bodies.contour import contour_pick
 from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, rotation_steps, turn_rows, turned_rows
 from fitting.types import Parameters
+
+ROUNDING = 1e-6  # of the longest lever: shorter ones are what a regression left
 
 if TYPE_CHECKING:
     from fitting.bodies.body import PosedBody, SkinnedBody
@@ -106,14 +108,35 @@ def bend(
     parameters: Parameters,
     posed: PosedBody,
     forces: Float[Tensor, "problems frames points 3"],
-    names: Collection[str],
+    blocks: Mapping[str, Tensor | None],
 ) -> Float[Tensor, "problems frames steps steps"]:
     """See `SkinnedBody.bend`."""
-    spans = body.spans(body.rotation_blocks)
-    joints = [joint for name in names for joint in range(spans[name].start, spans[name].stop)]
+    spans, parts = body.spans(body.rotation_blocks), list[Part]()
+    for name, steps in blocks.items():
+        joints = list(range(spans[name].start, spans[name].stop))
+        if steps is None and parts and parts[-1].steps is None:
+            parts[-1] = Part([*parts[-1].joints, *joints], None)  # fewer and larger products
+        else:
+            parts.append(Part(joints, None if steps is None else steps.flatten(0, 1)))
     pose = pose_of(body, parameters, posed, pick_of(body, posed))
-    found = turn_bends(body, pose, (forces * body.size_of(parameters)).flatten(0, 1), joints)
+    found = turn_bends(body, pose, (forces * body.size_of(parameters)).flatten(0, 1), parts)
     return found.unflatten(0, posed.rotations.shape[:2])
+
+
+def moved_points(body: SkinnedBody, name: str) -> Bool[Tensor, " points"]:
+    """Which points of a restricted body a block moves, by more than rounding. All, where that is not known."""
+    turns, coefficients = body.spans(body.rotation_blocks), body.spans(body.coefficient_blocks)
+    every = torch.ones_like(body.pairs.whole[:, 0], dtype=torch.bool)
+    if name in turns and not body.levers.corrected:
+        joints = turns[name]
+        found = body.pairs.whole[:, joints].any(dim=1)
+        first = body.pairs.first
+        return found.index_fill(0, body.pairs.point[first[joints.start] : first[joints.stop]], True)
+    if name in coefficients:
+        constants = (body.levers.fixed[:, None], body.levers.sliding)
+        size = torch.cat([c[..., coefficients[name]].abs().amax(dim=(1, 2, 3)) for c in constants])
+        return size > ROUNDING * size.amax()
+    return every
 
 
 def pick_of(body: SkinnedBody, posed: PosedBody) -> Float[Tensor, "batch table"] | None:

@@ -85,7 +85,7 @@ class HandComponents:
         """Left steps of the joints' rotations, R <- exp(d) R, by the coefficients."""
         axis_angle = (self.zero + vector @ self.components).unflatten(-1, (JOINTS, 3))
         by_joint = self.components.T.unflatten(0, (JOINTS, 3))  # joints, 3, size
-        return (left_jacobian(axis_angle) @ by_joint).flatten(-3, -2)
+        return torch.einsum("...jik,jkc->...jic", left_jacobian(axis_angle), by_joint).flatten(-3, -2)
 
 
 def left_jacobian(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

@@ -6,9 +6,10 @@
         joints' places are sums of rotated differences of rest joints;
     pose correctives are coefficients too, the entries of R - I, which move with  [d]x R.
 
-Only pairs (point, joint above it) are computed, and 3-vectors have the batch as their last axis: the same products
-took eight times as long as small matrices. Source: SMPL (Loper et al., 2015) differentiated; checked against automatic
-differentiation in float64, and against the loop over joints that this was.
+Points that hang on a joint as a whole are one product with all joints. Of pairs (point, joint that turns a part of it)
+3-vectors have the batch as their last axis: the same products took eight times as long as small matrices. Source: SMPL
+(Loper et al., 2015) differentiated; checked against automatic differentiation in float64, and against the loop over
+joints that this was.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch.nn.functional import pad
 
 from fitting.bodies.levers import Levers, Pairs
 from fitting.bodies.skinning import sparse
+
+MANY = 32  # coefficients
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,18 @@ def coefficient_rows(
     a contour takes."""
     points, _, rows, batch = turned.shape
     fixed, constant = len(levers.fixed), levers.fixed[:, :, columns]
-    found = turned.new_empty(points, rows * batch, constant.shape[2])
-    torch.bmm(turned[:fixed].flatten(2).mT, constant, out=found[:fixed])
+    if constant.shape[2] < MANY:
+        # Few coefficients first: with as few columns the same products take four times as long.
+        found = turned.new_empty(points, constant.shape[2], rows * batch)
+        torch.bmm(constant.mT.contiguous(), turned[:fixed].flatten(2), out=found[:fixed])
+        found = found.unflatten(2, (rows, batch)).permute(0, 2, 3, 1)
+    else:
+        found = turned.new_empty(points, rows * batch, constant.shape[2])
+        torch.bmm(turned[:fixed].flatten(2).mT, constant, out=found[:fixed])
+        found = found.unflatten(1, (rows, batch))
     if pick is not None:
-        slide(found[fixed:].unflatten(1, (rows, batch)), levers.sliding[..., columns], turned[fixed:], pick)
-    return found.unflatten(1, (rows, batch)).permute(2, 0, 1, 3)
+        slide(found[fixed:], levers.sliding[..., columns], turned[fixed:], pick)
+    return found.permute(2, 0, 1, 3)
 
 
 def slide(
@@ -91,23 +101,46 @@ def turn_rows(
     pairs: Pairs, joints: range, functional: Float[Tensor, "batch points rows 3"], pose: Pose
 ) -> Float[Tensor, "batch points rows steps"]:
     """d (functional . point) / d step of some joints in a row, three columns each; without pose correctives."""
+    if pairs.whole.any():
+        found = whole_rows(pairs, slice(joints.start, joints.stop), functional, pose)
+    else:
+        found = functional.new_zeros(*functional.shape[:3], 3 * len(joints))
+    add_parts(found, pairs, joints, functional, pose)
+    return found
+
+
+def whole_rows(pairs: Pairs, joints: slice, functional: Tensor, pose: Pose) -> Tensor:
+    """Of whole points, one product: a turn w about a place P is the motion w x point + P x w of all space."""
+    parts = torch.cat([pose.entries, pose.masses[..., None].expand(len(pose.entries), -1, 1)], dim=2)
+    points = parts.new_zeros(len(parts), pairs.points, 4).index_add_(1, pairs.final, parts)
+    along = points[:, :, None, 3:] * functional
+    wrench = torch.cat([torch.linalg.cross(points[:, :, None, :3].expand_as(along), functional), along], dim=3)
+    turns = torch.cat([pose.rotations, torch.eye(3).to(functional).expand(len(parts), 1, 3, 3)], dim=1)
+    axes = turns[:, pairs.above[joints]]
+    motion = torch.cat([axes, torch.linalg.cross(pose.places[:, joints, :, None].expand_as(axes), axes, dim=2)], dim=2)
+    found = (wrench.flatten(1, 2) @ motion.transpose(1, 2).flatten(2)).unflatten(1, functional.shape[1:3])
+    return found.mul_(pairs.whole[:, joints].repeat_interleave(3, dim=1)[:, None])
+
+
+def add_parts(found: Tensor, pairs: Pairs, joints: range, functional: Tensor, pose: Pose) -> None:
+    """Fills in points that a joint turns in part."""
     batch, points, rows, _ = functional.shape
     span = slice(pairs.first[joints.start], pairs.first[joints.stop])
     point, joint = pairs.point[span], pairs.joint[span]
+    if len(point) == 0:
+        return
     some = pairs.entries if len(point) == len(pairs.point) else rows_of(pairs.entries, span)
     arm = torch.sparse.mm(some, pose.entries.permute(1, 2, 0).flatten(1)).unflatten(1, (3, batch))
     mass = torch.sparse.mm(some, pose.masses.mT.contiguous())[:, None]
     arm -= mass * pose.places.permute(1, 2, 0)[joint]
-    along = functional.permute(1, 2, 3, 0).contiguous()[point]  # pairs, rows, 3, batch
+    along = functional.permute(1, 2, 3, 0)[point]  # pairs, rows, 3, batch
     across = torch.linalg.cross(arm[:, None].expand_as(along), along, dim=2)
-    R = with_identity(pose.rotations)[pairs.parent[span]]  # pairs, 3, 3, batch
+    R = with_identity(pose.rotations)[pairs.above[joint]]  # pairs, 3, 3, batch
     turned = across[:, :, 0, None] * R[:, None, 0]
     turned.addcmul_(across[:, :, 1, None], R[:, None, 1]).addcmul_(across[:, :, 2, None], R[:, None, 2])
-    found = functional.new_zeros(batch, points, rows, 3 * len(joints))
     columns = 3 * (joint - joints.start)[:, None] + torch.arange(3).to(joint)  # pairs, 3
     cells = (point[:, None, None] * rows + torch.arange(rows).to(point)[:, None]) * found.shape[3] + columns[:, None]
     found.view(batch, -1)[:, cells.flatten()] = turned.flatten(0, 2).mT
-    return found
 
 
 def corrective_rows(

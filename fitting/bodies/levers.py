@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fitting.bodies.skinning import Skeleton, Skin, joint_of_entries, sparse
 
+MOSTLY = 0.75  # of all points and joints: so many whole ones are worth a product of their own
+
 
 @dataclass(frozen=True)
 class Levers:
@@ -29,12 +31,16 @@ class Levers:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which joints turn which points, sorted by joint. A contour's candidates are one point, the one they make up."""
+    """Which joints turn which points: as a whole, or in part, as the skin between two joints is by the second of them.
+    Pairs are those of parts, sorted by joint; of a head, whose skin hangs on several joints nearly everywhere, all. A
+    contour's candidates are one point, the one they make up."""
 
     points: int
+    final: Int[Tensor, " entries"]  # the point that an entry is a part of
+    whole: Float[Tensor, "points joints"]  # 1 where all entries of a point hang on a joint
+    above: Int[Tensor, " joints"]  # its parent; len(joints) stands for none: the root turns about the world's axes
     point: Int[Tensor, " pairs"]
     joint: Int[Tensor, " pairs"]
-    parent: Int[Tensor, " pairs"]  # len(joints) stands for none: the root turns about the world's axes
     first: tuple[int, ...]  # of each joint's pairs; one more for the end
     entries: Float[Tensor, "pairs entries"]  # sparse, 1 where an entry of the point hangs on the joint, or is it
 
@@ -140,15 +146,20 @@ def make_pairs(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]
     """`final` tells for each of the skin's points which point of the body it is a part of."""
     joints, points = len(skeleton.parents), int(final.max()) + 1 if len(final) else 0
     below = subtree(skeleton.parents).to(skin.entry_weight)[:, joint_of_entries(skin)]  # joints, entries
-    joint, entry = torch.nonzero(below, as_tuple=True)
-    point = final[skin.entry_point[entry]]
-    keys, place = torch.unique(joint * max(points, 1) + point, return_inverse=True)  # sorted by joint, then point
+    of_entry = final[skin.entry_point]
+    parts = below.new_zeros(points, joints).index_add_(0, of_entry, below.mT)
+    whole = (parts > 0) & (parts == torch.bincount(of_entry, minlength=points)[:, None])
+    if whole.sum() < MOSTLY * (parts > 0).sum():
+        whole = torch.zeros_like(whole)
+    joint, entry = torch.nonzero(below * ~whole[of_entry].mT, as_tuple=True)
+    keys, place = torch.unique(joint * max(points, 1) + of_entry[entry], return_inverse=True)  # by joint, then point
     joint, point = keys // max(points, 1), keys % max(points, 1)
-    table = torch.tensor([joints if parent < 0 else parent for parent in skeleton.parents]).to(joint)
+    above = torch.tensor([joints if parent < 0 else parent for parent in skeleton.parents]).to(joint)
     counts = torch.bincount(joint, minlength=joints)
     ones = skin.entry_weight.new_ones(len(entry))
-    entries = sparse(torch.stack([place, entry]), ones, (len(keys), len(skin.entry_point))).coalesce()
-    return Pairs(points, point, joint, table[joint], (0, *counts.cumsum(0).tolist()), entries)
+    entries = sparse(torch.stack([place, entry]), ones, (len(keys), len(of_entry))).coalesce()
+    first = (0, *counts.cumsum(0).tolist())
+    return Pairs(points, of_entry, whole.to(below), above, point, joint, first, entries)
 
 
 @cache

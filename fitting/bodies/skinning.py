@@ -239,7 +239,7 @@ def skin_entries(
     if len(skin.entry_point) * rotations[:, :, 0, 0, 0].numel() <= FEW_ENTRIES * len(skin.joint_counts):
         carrier = joint_of_entries(skin)
         local = rest[:, :, skin.entry_rest] - joints_rest[:, :, carrier]
-        posed = (rotations[:, :, carrier] * local[..., None, :]).sum(dim=-1) + places[:, :, carrier]
+        posed = (rotations[:, :, carrier] @ local[..., None])[..., 0] + places[:, :, carrier]
         return posed * skin.entry_weight[:, None]
     parts = []
     first = 0

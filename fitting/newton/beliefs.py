@@ -38,12 +38,24 @@ def disjoint(terms: list[Term]) -> list[list[Term]]:
     return groups
 
 
+class Leaves(dict[str, Tensor]):
+    """Coordinates of what moves, to be differentiated by: made when a term asks for them."""
+
+    def __init__(self, scene: Scene, frames: Frames) -> None:
+        self.scene, self.local = scene, frames.local
+
+    def __missing__(self, name: str) -> Tensor:
+        if self.scene.body.moving(name) not in self.local:
+            raise KeyError(name)
+        self[name] = self.scene.coordinates[name].detach().requires_grad_()
+        return self[name]
+
+
 def add_elementwise(scene: Scene, frames: Frames, terms: list[Term], slopes: Slopes) -> None:
     """Residual k moves with coordinate k alone: the gradient of all residuals' sum is every slope."""
-    moving = [name for name in scene.coordinates if scene.body.moving(name) in frames.local]
     with torch.enable_grad():
-        at = {name: scene.coordinates[name].detach().requires_grad_() for name in moving}
-        still = scene.with_coordinates({**dict(scene.coordinates), **at})
+        at = Leaves(scene, frames)
+        still = scene.with_coordinates(at)
         found = [(term, term.residuals(still)) for term in terms]
         sums = [residuals.values.sum() for _, residuals in found if residuals is not None]
         sums = [total for total in sums if total.requires_grad]

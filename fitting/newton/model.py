@@ -10,15 +10,19 @@ its vector are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fitting.beliefs import Frames, add_surface, unit_vector
-from fitting.camera import focal_slopes, pixel_rows
-from fitting.newton.beliefs import BELIEFS, Slopes, add_beliefs, add_slope
+from fitting.camera import pixel_rows
+from fitting.newton.beliefs import BELIEFS, add_beliefs
+from fitting.newton.limbs import limbs_of
 from fitting.newton.marks import are_marks, marks_of
 from fitting.pixels import side_by_side
 from fitting.problem import Problem, differentiate, pick, term_cost
@@ -26,7 +30,8 @@ from fitting.solvers.saddle_free import Model
 from fitting.terms import Scene, item_weights
 from fitting.types import Parameters
 
-AT_ONCE = 96  # frames whose Jacobians are in memory together
+AT_ONCE = 256  # problems that are differentiated together
+FEW = 32  # whose matrices are put together at once: they should stay in the cache
 REACH = 2.0  # natural steps that a joint turns at once: further on no second order is a guide
 LEAST = 1e-9  # of a matrix's diagonal
 
@@ -42,11 +47,13 @@ class Newton:
     """What `saddle_free` is given. `here` is where the problems stand; it is changed in place."""
 
     def __init__(self, problem: Problem) -> None:
-        # Of one frame nothing is shared. What turns joints stands first: one block of the matrix.
-        blocks = sorted(problem.free, key=lambda block: not problem.body.turns(block.name))
+        self.limbs = limbs_of(problem)
+        order = [name for limb in self.limbs for name in limb.names]
+        blocks = sorted(problem.free, key=lambda block: order.index(block.name))
+        # Of one frame nothing is shared.
         self.problem = replace(problem, free=tuple(replace(block, shared=False) for block in blocks))
-        self.turning = [block.name for block in blocks if problem.body.turns(block.name)]
-        self.turns = sum(block.tangent_size for block in blocks if problem.body.turns(block.name))
+        self.turning = [name for name in order if problem.body.turns(name)]
+        self.turns = runs([self.problem.local[name] for name in self.turning])
         self.here = Parameters({name: value.clone() for name, value in problem.base.items()})
         self.beliefs = [term for term in problem.terms.values() if term.structure in BELIEFS]
         self.skins = {name: term for name, term in problem.terms.items() if term.structure == "surface"}
@@ -77,57 +84,118 @@ class Newton:
 
     def model(self, rows: Tensor) -> Model:
         with torch.no_grad():
-            parts = [self.model_of(some) for some in rows.split(AT_ONCE)]  # larger Jacobians fall out of the cache
-        return Model(*(torch.cat(same) for same in zip(*parts, strict=True)))
+            parts = [self.model_of(some) for some in rows.split(AT_ONCE)]
+        return parts[0] if len(parts) == 1 else Model(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
     def model_of(self, rows: Tensor) -> Model:
         """Second order of all terms of a few problems."""
         problem = self.at(rows)
-        scene, frames = problem.scene(problem.base), Frames(problem)
+        scene, frames = problem.scene(problem.base), Frames(problem, problem.K.dtype)
         slopes = add_beliefs(scene, frames, self.beliefs)
         for term in self.skins.values():
             residuals = term.residuals(scene)
             if residuals is not None:
                 add_surface(frames, term, scene, item_weights(term, residuals))
-        matrix = frames.own[:, 0]
-        bend = self.add_marks(problem, scene, matrix, slopes, rows) if self.marks else None
+        pixels = self.by_pixels(problem, scene, rows) if self.marks else None
         units = unit_vector(problem, problem.local)
-        scale = (matrix.diagonal(dim1=1, dim2=2) * units.square()).clamp(min=LEAST)
-        if bend is not None:
-            matrix[:, : bend.shape[1], : bend.shape[1]] += bend
-        gradient = torch.zeros_like(scale)
+        matrix, scale, along = self.assemble(frames.own[:, 0], pixels, units.to(problem.K))
+        gradient = along.double()
         for name, slope in slopes.items():
-            gradient[:, problem.local[name]] = slope[:, 0].double()
+            gradient[:, problem.local[name]] += slope[:, 0]
         gradient *= units
         if self.skins:  # the matrix leaves out what coefficients do to the skin; the gradient must not
             gradient += differentiate(problem.only(self.skins), problem.zero())[1]
         reach = torch.full_like(scale, torch.inf)
-        reach[:, : self.turns] = REACH
-        return Model(gradient, matrix.mul_(units[:, None] * units), scale, reach)
+        for turns in self.turns:
+            reach[:, turns] = REACH
+        return Model(gradient, matrix, scale, reach)
 
-    def add_marks(
-        self, problem: Problem, scene: Scene, matrix: Tensor, slopes: Slopes, rows: Tensor
-    ) -> Float[Tensor, "rows turns turns"] | None:
-        """Slopes and Gauss-Newton's matrix of all keypoints, one product; the bend of what turns joints."""
+    def by_pixels(self, problem: Problem, scene: Scene, rows: Tensor) -> ByPixels:
+        """What all keypoints say."""
         parts = [marks.select(rows).slopes(scene.pixels[:, 0]) for marks in self.marks]
-        by_pixel, weight = (sum(same[1:], start=same[0]) for same in zip(*parts, strict=True))
+        slope, weight = (sum(same[1:], start=same[0]) for same in zip(*parts, strict=True))
         parameters, K = scene.parameters, problem.camera(scene.parameters)
         functional = pixel_rows(scene.posed.points, K)
-        columns = pixel_columns(problem, scene, functional, K)
-        gram = (columns * weight.flatten(1)[..., None]).mT @ columns
-        matrix += gram
-        along = (by_pixel.flatten(1)[:, None] @ columns)[:, 0]
-        for name, place in problem.local.items():
-            add_slope(slopes, name, along[:, None, place])
+        columns = [limb.columns(parameters, scene.posed, functional, K) for limb in self.limbs]
         if not self.turning:
-            return None
-        forces = (functional * by_pixel[:, None, :, :, None]).sum(dim=-2)
-        return problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0]
+            return ByPixels(columns, slope, weight, None)
+        forces = (functional * slope[:, None, :, :, None]).sum(dim=-2)
+        return ByPixels(columns, slope, weight, problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0])
+
+    def assemble(
+        self, matrix: Float[Tensor, "rows n n"], pixels: ByPixels | None, units: Float[Tensor, " n"]
+    ) -> tuple[Tensor, Float[Tensor, "rows n"], Float[Tensor, "rows n"]]:
+        """Beliefs' matrix in steps as that of everything in natural steps, in place, its lower triangle; the diagonal
+        of Gauss-Newton's, and the pixels' slopes by steps."""
+        scale, along = matrix.new_empty(matrix.shape[:2]), matrix.new_zeros(matrix.shape[:2])
+        natural = units[:, None] * units
+        for first in range(0, len(matrix), FEW):
+            few = slice(first, first + FEW)
+            part = matrix[few]
+            if pixels is not None:
+                self.add_columns(part, along[few], pixels.during(few))
+            scale[few] = part.diagonal(dim1=1, dim2=2)
+            if pixels is not None and pixels.bend is not None:
+                self.add_bend(part, pixels.bend[few])
+            part *= natural
+        return matrix, (scale * units.square()).double().clamp(min=LEAST), along
+
+    def add_columns(self, matrix: Tensor, along: Tensor, pixels: ByPixels) -> None:
+        """Gram matrix and slopes of pixels, limb by limb; limbs share points with the trunk alone."""
+        trunk, first = None, 0
+        for limb, blocks in zip(self.limbs, pixels.columns, strict=True):
+            J = side_by_side(blocks)
+            place, first = slice(first, first + J.shape[3]), first + J.shape[3]
+            is_trunk = J.shape[1] == pixels.slope.shape[1]
+            slope, weight = (part if is_trunk else part[:, limb.points] for part in (pixels.slope, pixels.weight))
+            J, weighted = J.flatten(1, 2), (J * weight[..., None]).flatten(1, 2).mT
+            along[:, place] = (slope.flatten(1)[:, None] @ J)[:, 0]
+            if is_trunk:
+                trunk = J
+                add_lower(matrix[:, place, place], weighted, J)
+                continue
+            matrix[:, place, place] += weighted @ J
+            if trunk is not None:
+                shared = trunk.unflatten(1, (-1, 2))[:, limb.points].flatten(1, 2)
+                matrix[:, place, : trunk.shape[2]] += weighted @ shared
+
+    def add_bend(self, matrix: Tensor, bend: Tensor) -> None:
+        """To the lower triangle: the blocks that turn joints do not all stand side by side."""
+        ends = list(accumulate(turns.stop - turns.start for turns in self.turns))
+        places = [slice(end - turns.stop + turns.start, end) for end, turns in zip(ends, self.turns, strict=True)]
+        for k, rows in enumerate(self.turns):
+            for j, columns in enumerate(self.turns[: k + 1]):
+                matrix[:, rows, columns] += bend[:, places[k], places[j]]
 
 
-def pixel_columns(problem: Problem, scene: Scene, functional: Tensor, K: Tensor) -> Float[Tensor, "rows pixels n"]:
-    """d pixel / d step of all blocks, end to end."""
-    found = problem.body.differentiate(scene.parameters, scene.posed, functional, list(problem.local))
-    if "focal" in problem.local:
-        found["focal"] = focal_slopes(scene.posed.points, K)[..., None]
-    return side_by_side([found[name] for name in problem.local])[:, 0].flatten(1, 2)
+class ByPixels(NamedTuple):
+    """First and second order of keypoints."""
+
+    columns: list[tuple[Float[Tensor, "rows points 2 _"], ...]]  # d pixel / d step, by limb and block
+    slope: Float[Tensor, "rows points 2"]
+    weight: Float[Tensor, "rows points 2"]
+    bend: Float[Tensor, "rows turns turns"] | None  # of the blocks that turn joints
+
+    def during(self, few: slice) -> ByPixels:
+        columns = [tuple(block[few] for block in blocks) for blocks in self.columns]
+        return ByPixels(columns, self.slope[few], self.weight[few], None)
+
+
+def runs(places: Sequence[slice]) -> list[slice]:
+    """Slices that follow each other as one."""
+    found: list[slice] = []
+    for place in places:
+        if found and found[-1].stop == place.start:
+            found[-1] = slice(found[-1].start, place.stop)
+        else:
+            found.append(place)
+    return found
+
+
+def add_lower(
+    matrix: Float[Tensor, "rows n n"], left: Float[Tensor, "rows n pixels"], right: Float[Tensor, "rows pixels n"]
+) -> None:
+    """Adds a product that is symmetric: its lower triangle, and of the upper what three quarters of it hold."""
+    half = left.shape[1] // 2
+    matrix[:, :half, :half] += left[:, :half] @ right[..., :half]
+    matrix[:, half:] += left[:, half:] @ right

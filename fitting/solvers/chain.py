@@ -204,8 +204,8 @@ class Work(NamedTuple):
         return Work(*(like.new_empty(problems, *shape) for shape in shapes))
 
     def take_out(self, k: int, tie: Tensor, d: Float[Tensor, "problems n 1"], D: Tensor | None) -> Tensor:
-        """Eliminates frame k, tied to the next by `tie` and to the one after that by diagonals d and maybe D; the tie of
-        those two."""
+        """Eliminates frame k, tied to the next by `tie` and to the one after that by diagonals d and maybe D; gives the
+        tie of those two."""
         here, next, second, solution = self.rows[:, k], self.rows[:, k + 1], self.rows[:, k + 2], self.solutions[:, k]
         n = here.shape[1]
         P = inverse(here[..., :n])

@@ -35,7 +35,7 @@ SMALLEST = 1e-12  # of D, where the matrix has a diagonal of ones
 
 
 class Model(NamedTuple):
-    """An objective to second order at some point of each problem."""
+    """An objective to second order at some point of each problem. Of the matrix the lower triangle counts."""
 
     gradient: Float[Tensor, "rows unknowns"]
     matrix: Float[Tensor, "rows unknowns unknowns"]
@@ -90,7 +90,7 @@ class State:
         finite = torch.isfinite(value)
         return State(
             value=value,
-            model=Model(*(zeros(problems, *shape) for shape in ((n,), (n, n), (n,), (n,)))),
+            model=Model(zeros(problems, n), like.new_zeros(problems, n, n), zeros(problems, n), zeros(problems, n)),
             damping=torch.full_like(value, FIRST_DAMPING),
             barrier=torch.full_like(value, LEAST),
             iterations=nothing,
@@ -174,7 +174,7 @@ def attempt(objective: Bending, state: State, rows: Tensor, trial: Trial, tolera
 def solve(model: Model, damping: Float[Tensor, " rows"]) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
     """The step, and the decrease that the absolute matrix foretells."""
     gradient, unit = model.gradient, model.scale.rsqrt()
-    held = model.matrix * unit[:, :, None] * unit[:, None]
+    held = (model.matrix * unit[:, :, None]).mul_(unit[:, None])
     held.diagonal(dim1=1, dim2=2).add_(damping[:, None] + gradient.abs() / model.reach * unit.square())
     factor, pivots = absolute_factor(held)
     right = -gradient * unit

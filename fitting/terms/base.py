@@ -7,10 +7,11 @@ Whitening, kernel and confidence are applied in one place (`problem.py`); a term
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import roma
 import torch
@@ -47,21 +48,31 @@ class Evidence:
 
 class Coordinates(Mapping[str, Tensor]):
     """Blocks as numbers (problems, frames or 1, tangent size): vectors as they are, rotations as axis-angle, made when
-    first asked for, all in one go: many small operations cost more than a large one."""
+    first asked for, all in one go: many small operations cost more than a large one. What is decoded from vectors, as
+    hands are, few ask for: it is made apart."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: Parameters, decoded: Collection[str] = ()) -> None:
+        self.parameters, self.decoded = parameters, decoded
 
     @cached_property
     def vectors(self) -> dict[str, Tensor]:
-        rotations = {name: value for name, value in self.parameters.items() if value.ndim == 5}
+        return self._vectors(name for name in self.parameters if name not in self.decoded)
+
+    @cached_property
+    def behind(self) -> dict[str, Tensor]:
+        return self._vectors(self.decoded)
+
+    def _vectors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        rotations = {name: self.parameters[name] for name in names if self.parameters[name].ndim == 5}
         found = roma.rotmat_to_rotvec(torch.cat(list(rotations.values()), dim=2))
         sizes = [value.shape[2] for value in rotations.values()]
         return {n: part.flatten(2) for n, part in zip(rotations, found.split(sizes, dim=2), strict=True)}
 
     def __getitem__(self, name: str) -> Tensor:
         value = self.parameters[name]
-        return self.vectors[name] if value.ndim == 5 else value
+        if value.ndim != 5:
+            return value
+        return self.behind[name] if name in self.decoded else self.vectors[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.parameters.blocks
@@ -112,11 +123,14 @@ class Scene:
     @cached_property
     def coordinates(self) -> Mapping[str, Tensor]:
         """The parameters as numbers; `substitute` stands in where a term is to be differentiated by them."""
-        return self.substitute if self.substitute is not None else Coordinates(self.parameters)
+        if self.substitute is not None:
+            return self.substitute
+        return Coordinates(self.parameters, [name for name in self.parameters if self.body.moving(name) != name])
 
-    def with_coordinates(self, coordinates: Mapping[str, Tensor]) -> Scene:
-        """The same scene with other numbers for the parameters; pixels and poses stay as they are."""
-        return replace(self, substitute=coordinates)
+    def with_coordinates(self, coordinates: MutableMapping[str, Tensor]) -> Scene:
+        """The same scene with other numbers for some parameters; pixels and poses stay as they are."""
+        rest = cast(MutableMapping[str, Tensor], self.coordinates)  # looked at, never changed
+        return replace(self, substitute=ChainMap(coordinates, rest))
 
 
 class Residuals(NamedTuple):

@@ -32,7 +32,8 @@ class JointAcceleration(Term):
 
     def rate(self, scene: Scene) -> Tensor:
         """From metres per frame squared to metres per second squared at the start's distance (problems, frames - 2)."""
-        begun = scene.start["transl"][..., 2].median(dim=1).values[:, None]
+        # Contiguous: torch's median of a broadcast tensor is whatever stood in memory (seen in 2.13).
+        begun = scene.start["transl"][..., 2].contiguous().median(dim=1).values[:, None]
         return scene.evidence.fps**2 * begun / scene.parameters["transl"][:, 1:-1, 2]
 
     def weights(self, scene: Scene) -> Tensor:
