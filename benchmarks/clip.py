@@ -4,11 +4,11 @@
 
 `sample:talking_head` stretched, 105 landmarks with 1 px noise, the true focal length, one identity (100 coefficients),
 expression, jaw, rotation and translation of every frame, first and second differences, all free at once from a rigid
-start. Beliefs are as wide as those of the prototype that this is to beat: 1 for shape, 0.5 for expression, and motion
-loose enough to leave the smoothing to the second differences. Every length runs in a process of its own, whose peak
-memory is its own, on one thread. The floor counts the products that a factorisation cannot do without and divides them
-by the rate of large products measured in the same process. Times are of the processor, so that what else the machine
-does is left out.
+start; long clips begin at an excerpt, whose time counts. Beliefs are as wide as those of the prototype that this is to
+beat: 1 for shape, 0.5 for expression, and motion loose enough to leave the smoothing to the second differences. Every
+length runs in a process of its own, whose peak memory is its own, on one thread. The floor counts the products that a
+factorisation cannot do without and divides them by the rate of large products measured in the same process. Times are
+of the processor, so that what else the machine does is left out.
 """
 
 from __future__ import annotations
