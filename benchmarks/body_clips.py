@@ -82,11 +82,11 @@ def main(arguments: list[str] | None = None) -> None:
         recipes["not smooth"] = smooth.model_copy(update={"terms": smooth.terms.model_copy(update=off)})
     rows = []
     for name, first in CLIPS:
+        body = bodies.load(**smooth.body.model_dump())
+        if options.held_out:
+            body = without(body, options.motion, name)
         for camera in range(options.cameras):
             # Another person in every clip, of a shape drawn from the model's prior.
-            body = bodies.load(**smooth.body.model_dump())
-            if options.held_out:
-                body = without(body, options.motion, name)
             seen = look(body, options.motion, (name, first), camera, options.frames)
             for kind, recipe in recipes.items():
                 solution = fit(body, seen, recipe)
@@ -108,14 +108,19 @@ def without(body: Body, folder: Path, clip: str) -> Body:
     return replace(body, pose_priors={**body.pose_priors, **moved({"learned": prior}, body.skin.template)})
 
 
+def read_captured(folder: Path, name: str) -> tuple[Poses, Float[np.ndarray, "frames 3"]]:
+    """A motion's poses, and where its root is, in the file's unit."""
+    cmu = folder / "cmu"
+    poses = retarget(name, read_acclaim(cmu / f"{name[:2]}.asf", cmu / f"{name}.amc"), CMU)
+    return poses, np.array([frame["root"][:3] for frame in read_amc((cmu / f"{name}.amc").read_text())])
+
+
 def look(body: Body, folder: Path, clip: tuple[str, int], camera: int, frames: int) -> Seen:
     """One camera's view of a clip; cameras stand round the person, a little above and looking down."""
     name, first = clip
     rng = np.random.default_rng([camera, *name.encode()])
     steps = slice(first, first + frames * MOTION_FPS // FPS, MOTION_FPS // FPS)
-    cmu = folder / "cmu"
-    poses = retarget(name, read_acclaim(cmu / f"{name[:2]}.asf", cmu / f"{name}.amc"), CMU)
-    roots = np.array([frame["root"][:3] for frame in read_amc((cmu / f"{name}.amc").read_text())])
+    poses, roots = read_captured(folder, name)
     truth = in_camera(body, poses, roots, steps, np.deg2rad(20 + 90 * camera), rng)
     K = np.tile(intrinsics(FOCAL, SIZE), (frames, 1, 1))
     with torch.no_grad():

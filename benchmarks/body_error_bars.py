@@ -31,8 +31,7 @@ import torch
 from benchmarks import body_clips, body_truth
 from benchmarks.body_draws import DISTANCE, FOCAL, FPS, SIZE, draw_people, draw_unposed, look
 from benchmarks.error_bars import summary
-from benchmarks.motion_files import read_acclaim, read_amc
-from benchmarks.motion_retarget import CMU, read_all, retarget
+from benchmarks.motion_retarget import read_all
 from benchmarks.table import format_table
 from fitting import bodies, hypotheses
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
@@ -163,9 +162,7 @@ def captured(
 def move(body: Body, folder: Path, frames: int, rng: np.random.Generator) -> Parameters:
     """Some frames of a captured motion, anywhere in it and seen from anywhere round."""
     name = ("01_01", "11_01")[rng.integers(2)]
-    cmu = folder / "cmu"
-    poses = retarget(name, read_acclaim(cmu / f"{name[:2]}.asf", cmu / f"{name}.amc"), CMU)
-    roots = np.array([frame["root"][:3] for frame in read_amc((cmu / f"{name}.amc").read_text())])
+    poses, roots = body_clips.read_captured(folder, name)
     step = round(body_clips.MOTION_FPS / FPS)
     first = int(rng.integers(len(roots) - frames * step))
     return body_clips.in_camera(

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from fitting.problem import Problem
+from fitting.problem import Problem, either
 from fitting.types import Parameters
 
 
@@ -27,17 +27,6 @@ def at_rest(problem: Problem, names: Collection[str]) -> Problem:
 
 def keep_lower(problem: Problem, after: Parameters) -> tuple[Problem, Bool[Tensor, " problems"]]:
     """The problems where they stood or where they came to, whichever is lower; and which have come to something."""
-    better = cost(problem, after) < cost(problem, problem.base)
-    found = {
-        name: torch.where(better.view(-1, *[1] * (value.ndim - 1)), value, problem.base[name])
-        for name, value in after.items()
-        if name in problem.base
-    }
-    return replace(problem, base=problem.base.replace(found)), better
-
-
-def cost(problem: Problem, parameters: Parameters) -> Float[Tensor, " problems"]:
     with torch.no_grad():
-        costs = problem.costs(parameters).values()
-    nothing = torch.zeros(problem.count, dtype=torch.float64, device=problem.K.device)
-    return sum((one.sum(dim=1) for one in costs), start=nothing)
+        better = problem.total(after) < problem.total(problem.base)
+    return replace(problem, base=problem.base.replace(either(better, after, problem.base))), better

@@ -188,8 +188,7 @@ def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float
     """What the last stage's terms say of the result."""
     terms = config.stage_terms(config.stages[-1]).named()
     with torch.no_grad():
-        costs = replace(problem, terms=terms, base=found).costs(found)
-    return sum((cost.sum(dim=1) for cost in costs.values()), start=torch.zeros(problem.count, dtype=torch.float64))
+        return replace(problem, terms=terms, base=found).total(found)
 
 
 def links(linked: Bool[Tensor, " links"], seen: Int[Tensor, " some"]) -> Float[np.ndarray, " links"]:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import roma
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.camera import camera_to_pixels, world_to_camera
@@ -173,9 +173,12 @@ class Problem:
     def objective(
         self, x: Float[Tensor, "problems unknowns"], repeat_shared: bool = False
     ) -> Float[Tensor, " problems"]:
-        costs = self.costs(self.retract(x, repeat_shared)).values()
-        nothing = torch.zeros(self.count, dtype=torch.float64, device=x.device)
-        return sum((cost.sum(dim=1) for cost in costs), start=nothing)
+        return self.total(self.retract(x, repeat_shared))
+
+    def total(self, parameters: Parameters) -> Float[Tensor, " problems"]:
+        """What all terms cost in all frames, in float64."""
+        nothing = torch.zeros(self.count, dtype=torch.float64, device=self.K.device)
+        return sum((cost.sum(dim=1) for cost in self.costs(parameters).values()), start=nothing)
 
     def evaluate(self, x: Tensor, rows: Tensor) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows unknowns"]]:
         """Objective and gradient of some problems, as the solvers want it; clips window by window.
@@ -249,6 +252,17 @@ def width(places: Mapping[str, slice]) -> int:
 
 def pick(parameters: Parameters, rows: Tensor) -> Parameters:
     return Parameters({name: value[rows] for name, value in parameters.items()})
+
+
+def either(is_one: Bool[Tensor, " problems"], one: Parameters, other: Parameters) -> Parameters:
+    """Problem by problem the one parameters or the other: of the blocks that both have."""
+    return Parameters(
+        {
+            name: torch.where(is_one.view(-1, *[1] * (value.ndim - 1)), one[name], value)
+            for name, value in other.items()
+            if name in one
+        }
+    )
 
 
 def term_cost(term: Term, residuals: Residuals) -> Float[Tensor, "problems frames"]:

@@ -19,7 +19,7 @@ from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, as_evidence
 from fitting.journal import Journal, Page, Reached
 from fitting.newton import Newton, has_model
-from fitting.problem import Problem, pick
+from fitting.problem import Problem, either, pick
 from fitting.solvers import SOLVERS, Minimum, SolverOptions, saddle_free
 from fitting.solvers.saddle_free import Rest
 from fitting.stagnation import name_stagnation
@@ -245,20 +245,13 @@ def keep_better(
     problem: Problem, start: Parameters, result: Parameters, stop: list[Stop]
 ) -> tuple[Parameters, list[Stop]]:
     """The start instead of the result where the last objective says that the start was better."""
-    at_start, at_end = total(problem, start), total(problem, result)
-    worse = ~(at_end <= at_start)
+    with torch.no_grad():
+        worse = ~(problem.total(result) <= problem.total(start))
     if not worse.any():
         return result, stop
-    kept = {}
-    for name, value in result.items():
-        old = start[name] if name in start else torch.zeros_like(value)
-        kept[name] = torch.where(worse.view(-1, *[1] * (value.ndim - 1)), old, value)
-    return Parameters(kept), [Stop.KEPT_START if w else s for s, w in zip(stop, worse.tolist(), strict=True)]
-
-
-def total(problem: Problem, parameters: Parameters) -> Tensor:
-    with torch.no_grad():
-        return sum(cost.sum(dim=1) for cost in problem.costs(parameters).values())  # type: ignore[return-value]
+    missing = {name: torch.zeros_like(value) for name, value in result.items() if name not in start}
+    kept = either(worse, start.replace(missing), result)
+    return kept, [Stop.KEPT_START if w else s for s, w in zip(stop, worse.tolist(), strict=True)]
 
 
 def join(parts: list[Parameters]) -> Parameters:

@@ -60,11 +60,11 @@ def steer_window(problem: Problem, start: Tensor, end: Tensor) -> Tensor:
     weight = weight / weight.sum(dim=2, keepdim=True)
     centre, aim = ((weight * points).sum(dim=2, keepdim=True) for points in (now.points, goal))
     turn = roma.rotvec_to_rotmat(smallest_turn(now.points - centre, goal - aim, weight))
-    before = roma.rotvec_to_rotmat(turned.to(turn) * units["global_orient"])
+    before = roma.rotvec_to_rotmat(turned * units["global_orient"])
     turned.copy_(roma.rotmat_to_rotvec(turn @ before) / units["global_orient"])
     root = now.root[:, :, None]
     landed = (turn @ (centre - root).mT).mT + root
-    moved.add_(((aim - landed)[:, :, 0] / units["transl"]).to(moved))
+    moved.add_((aim - landed)[:, :, 0] / units["transl"])
     return torch.cat([own.flatten(1), end[:, border:]], dim=1)
 
 

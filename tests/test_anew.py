@@ -35,10 +35,10 @@ def test_only_the_named_blocks_that_move_are_at_rest(problem):
 def test_each_problem_keeps_the_lower_of_two_places(problem):
     torch.manual_seed(1)
     after = problem.retract(torch.randn(PROBLEMS, problem.size, dtype=torch.float64))
-    costs = torch.stack([anew.cost(problem, problem.base), anew.cost(problem, after)])
+    costs = torch.stack([problem.total(problem.base), problem.total(after)])
     kept, better = anew.keep_lower(problem, after)
     assert torch.equal(better, costs[1] < costs[0])
-    torch.testing.assert_close(anew.cost(problem, kept.base), costs.amin(dim=0))
+    torch.testing.assert_close(problem.total(kept.base), costs.amin(dim=0))
 
 
 def test_a_stage_begun_anew_never_ends_higher(problem):
@@ -47,4 +47,4 @@ def test_a_stage_begun_anew_never_ends_higher(problem):
     for iterations in (1, 30):  # too few to come back from rest, and enough
         again = stage.model_copy(update={"iterations": iterations, "anew": (problem.free[0].name,)})
         twice, _ = run_anew(once, again)
-        assert (anew.cost(once, twice.base) <= anew.cost(once, once.base)).all()
+        assert (once.total(twice.base) <= once.total(once.base)).all()

@@ -69,7 +69,7 @@ def sides(
 ) -> tuple[Float[Tensor, "batch joints 3 3"], Float[Tensor, "batch 3 joints 3"]]:
     """w_a' and M_b w_b for the axes that each joint turns about, M_b the moment of what hangs on b."""
     above = list(body.skeleton.parents)  # -1, the last, stands for none
-    axes = torch.cat([pose.rotations, torch.eye(3).to(forces).expand(len(forces), 1, 3, 3)], dim=1)[:, above]
+    axes = pose.turns[:, above]
     return axes.mT.contiguous(), (joint_moments(body, pose, forces) @ axes).transpose(1, 2).contiguous()
 
 

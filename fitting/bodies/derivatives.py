@@ -76,7 +76,7 @@ def pull_back(
     own = forces.new_zeros(len(forces), joints, 6).index_add_(1, reach.joint, torch.cat([moments, pulls], dim=2))
     below = reach.hanging @ own
     torque = below[..., :3] - torch.linalg.cross(pose.places, below[..., 3:])
-    above = torch.cat([pose.rotations, torch.eye(3).to(forces).expand(len(forces), 1, 3, 3)], dim=1)[:, reach.parent]
+    above = pose.turns[:, reach.parent]
     steps = (above.mT @ torque[..., None])[..., 0]
     coefficients = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in names}
     found: dict[str, Tensor] = {}

@@ -37,6 +37,12 @@ class Pose:
     places: Float[Tensor, "batch joints 3"]
     local: Float[Tensor, "batch joints 3 3"]  # each joint's own rotation
 
+    @property
+    def turns(self) -> Float[Tensor, "batch turns 3 3"]:
+        """`rotations`, and last one that turns nothing: what is above the root."""
+        none = torch.eye(3).to(self.rotations).expand(len(self.rotations), 1, 3, 3)
+        return torch.cat([self.rotations, none], dim=1)
+
 
 def turned_rows(
     joint: Int[Tensor, "points slots"],
@@ -115,8 +121,7 @@ def whole_rows(pairs: Pairs, joints: slice, functional: Tensor, pose: Pose) -> T
     points = parts.new_zeros(len(parts), pairs.points, 4).index_add_(1, pairs.final, parts)
     along = points[:, :, None, 3:] * functional
     wrench = torch.cat([torch.linalg.cross(points[:, :, None, :3].expand_as(along), functional), along], dim=3)
-    turns = torch.cat([pose.rotations, torch.eye(3).to(functional).expand(len(parts), 1, 3, 3)], dim=1)
-    axes = turns[:, pairs.above[joints]]
+    axes = pose.turns[:, pairs.above[joints]]
     motion = torch.cat([axes, torch.linalg.cross(pose.places[:, joints, :, None].expand_as(axes), axes, dim=2)], dim=2)
     found = (wrench.flatten(1, 2) @ motion.transpose(1, 2).flatten(2)).unflatten(1, functional.shape[1:3])
     return found.mul_(pairs.whole[:, joints].repeat_interleave(3, dim=1)[:, None])
