@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitting.problem import Problem, width
 from fitting.solvers import Blocks
-from fitting.terms import Scene, Term
+from fitting.terms import LENGTHS, BySize, Scene, Term
 from fitting.turns import inverse_left_jacobian, left_jacobian, turn_columns
 
 
@@ -24,6 +24,7 @@ class Collected:
         self.zeros = problem.K.new_zeros((), dtype=torch.float64).new_zeros
         m = width(self.shared)
         self.corner = self.zeros(problem.count, m, m)
+        self.lean: Float[Tensor, "problems frames n"] | None = None  # see `add_lean`
 
     def own_diagonal(self) -> Float[Tensor, "problems frames n"]:
         """A view: of a frame's own unknowns."""
@@ -39,6 +40,26 @@ class Collected:
     def add_tie(self, name: str, distance: int, first: int, curvature: Tensor) -> None:
         """Between a coordinate and itself `distance` frames later; row k belongs to frame first + k."""
         raise NotImplementedError
+
+    def add_lean(self, slopes: Mapping[str, Float[Tensor, "problems frames _"]], squares: Tensor) -> None:
+        """Of residuals x / size(betas): with g the slope of log size, they move with the shape by -residual g. `slopes`
+        are what they cost by x, by block; `squares` is the sum of their weighted squares (problems,).
+
+        Shape and frames are tied by -slopes g': kept as `lean` until all frames' ties are made."""
+        if "betas" not in self.shared:
+            return
+        if self.lean is None:
+            self.lean = self.zeros(self.problem.count, self.problem.frames, width(self.local))
+        for name, slope in slopes.items():
+            if name in self.local:
+                self.lean[..., self.local[name]] += slope.double()
+        g = self.size_slope().double()
+        at = self.shared["betas"]
+        self.corner[:, at, at] += squares.double()[:, None, None] * g[:, :, None] * g[:, None]
+
+    def size_slope(self) -> Float[Tensor, "problems betas"]:
+        """d log size / d betas."""
+        return self.problem.body.sizes.slope(self.problem.base["betas"][:, 0])
 
 
 class Ties(Collected):
@@ -97,6 +118,9 @@ class Frames(Collected):
                 place = self.local[block.name]
                 turns = left_jacobian((x[..., place].double() * block.unit).unflatten(-1, (-1, 3)))
                 self._turn(place, turns.to(self.own))
+        if self.lean is not None:
+            border = self.border[..., self.shared["betas"]]
+            border.addcmul_(self.lean[..., None].to(border), self.size_slope()[:, None, None].to(border), value=-1)
         own, shared = unit_vector(self.problem, self.local), unit_vector(self.problem, self.shared)
         # In their own precision: mixed ones would be converted whole, there and back.
         for part, units in ((self.own, own[:, None] * own), (self.border, own[:, None] * shared)):
@@ -124,6 +148,7 @@ def add_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Ten
     there are none but those from the start."""
     frames = scene.evidence.seen.shape[1]
     first = 0
+    add_lean_of_stencil(collected, term, scene, weights)
     for name, sigma in term.moving(scene).items():
         size = scene.coordinates[name].shape[-1]
         weight = weights.expand(-1, -1, weights.shape[-1])[..., first : first + size] / sigma**2
@@ -140,12 +165,40 @@ def add_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Ten
                 collected.add_tie(name, j - i, i, a * term.stencil[j] * weight)
 
 
+def add_lean_of_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
+    """What ties differences that are counted in sizes of the body to its shape."""
+    residuals = term.residuals(scene) if isinstance(term, BySize) and term.by_size else None
+    if residuals is None:
+        return
+    frames, first = scene.evidence.seen.shape[1], 0
+    slopes: dict[str, Tensor] = {}
+    squares = weights.new_zeros(len(weights), dtype=torch.float64)
+    for name, sigma in term.moving(scene).items():
+        size = scene.coordinates[name].shape[-1]
+        if name in LENGTHS:
+            values = residuals.values[..., first : first + size, 0]
+            pulled = values * weights.expand(-1, -1, weights.shape[-1])[..., first : first + size]
+            squares += (values * pulled).sum(dim=(1, 2), dtype=torch.float64)
+            slopes[name] = values.new_zeros(len(values), frames, size)
+            for i, a in enumerate(term.stencil):
+                slopes[name][:, i : i + values.shape[1]] += a * pulled / sigma
+        first += size
+    collected.add_lean(slopes, squares)
+
+
 def add_elementwise(collected: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
     """Residual k moves with coordinate k alone: the gradient of all residuals' sum is every slope."""
     names = [name for name in term.reads if name in scene.coordinates]
     slopes = sum_gradient(term, scene, names)
     curvature = slopes.square() * weights.repeat_interleave(slopes.shape[-1] // weights.shape[2], dim=-1)
     sizes = [scene.coordinates[name].shape[-1] for name in names]
+    if isinstance(term, BySize) and term.by_size:
+        residuals = term.residuals(scene)
+        assert residuals is not None
+        values = residuals.values[..., 0]
+        pulled = values * weights
+        parts = (slopes * pulled).split(sizes, dim=-1)
+        collected.add_lean(dict(zip(names, parts, strict=True)), (values * pulled).sum(dim=(1, 2), dtype=torch.float64))
     for name, part in zip(names, curvature.split(sizes, dim=-1), strict=True):
         if name in collected.local and scene.parameters[name].ndim == 5:
             assert isinstance(collected, Frames), "a rotation of a single frame"

@@ -58,7 +58,11 @@ class LeastSquares:
 
         def blocks(window: slice) -> Blocks:
             with torch.no_grad():
-                found = frame_curvature(moved.during(window), x.dtype).at_steps(own[:, window])
+                frames = frame_curvature(moved.during(window), x.dtype)
+                if ties.lean is not None:
+                    there = ties.lean[:, window]
+                    frames.lean = there if frames.lean is None else frames.lean + there
+                found = frames.at_steps(own[:, window])
                 if motion is not None:
                     found.own.add_(motion.own(window))
             return found

@@ -317,6 +317,17 @@ class Posed(Protocol):
 
 
 @runtime_checkable
+class Sizes(Protocol):
+    """How large a shaped body is by its mean."""
+
+    def of(self, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch"]: ...
+
+    def slope(self, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch betas"]:
+        """d log size / d betas."""
+        ...
+
+
+@runtime_checkable
 class Body(Protocol):
     """What terms, solvers and writers may know of a body; `bodies/` has the classes."""
 
@@ -411,6 +422,9 @@ class Body(Protocol):
         ...
 
     def restrict(self, embedding: Embedding) -> Body: ...
+
+    @property
+    def sizes(self) -> Sizes: ...  # of its points, by the mean body's
 
     @property
     def sliding(self) -> slice: ...  # where the contour's points stand among a restricted body's

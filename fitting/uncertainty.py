@@ -36,7 +36,7 @@ from fitting.pixels import OFFSETS
 from fitting.posterior import Posterior, arrow_of
 from fitting.problem import Problem, width
 from fitting.solvers import Arrow, Covariance
-from fitting.terms import Shape, Term
+from fitting.terms import BySize, Shape, Term
 from fitting.types import Block, Parameters
 
 DOUBT = 0.5  # share of a shift by which it may be wrong itself; measured on known truth, benchmarks/error_bars.py
@@ -147,7 +147,7 @@ def shift_of(problem: Problem) -> Float[Tensor, "problems unknowns"]:
 
 def pull(problem: Problem) -> Float[Tensor, "problems unknowns"]:
     """-g: what it takes to undo the beliefs' pull towards the camera, frame by frame, along depth."""
-    beliefs = {name: term for name, term in problem.terms.items() if term.draws_near}
+    beliefs = {name: term for name, term in problem.terms.items() if draws_near(term)}
     with torch.no_grad():
         costs = replace(problem, terms=beliefs).costs(problem.base).values()
     away = torch.zeros(problem.count, problem.frames, width(problem.local)).to(problem.K)
@@ -157,6 +157,11 @@ def pull(problem: Problem) -> Float[Tensor, "problems unknowns"]:
         for cost in costs:
             away[..., z] += 2 * cost / problem.base["transl"][..., 2] * unit
     return torch.cat([away.flatten(1), away.new_zeros(problem.count, width(problem.shared))], dim=1)
+
+
+def draws_near(term: Term) -> bool:
+    """Not what is counted in proportion to the body."""
+    return term.draws_near and not (isinstance(term, BySize) and term.by_size)
 
 
 def solved(arrow: Arrow, right: Tensor) -> Tensor:

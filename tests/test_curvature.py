@@ -81,6 +81,67 @@ def test_gauss_newton_equals_automatic_differentiation(random_body, name, kernel
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
+@pytest.mark.parametrize("frames", [1, 4])
+@pytest.mark.parametrize("kernel", ["squared", "huber"])
+@pytest.mark.parametrize("name", ["expression", "velocity", "acceleration"])
+def test_gauss_newton_of_beliefs_counted_by_size(random_body, name, kernel, frames, monkeypatch):
+    """In windows and at once: what frames lean on the shape with."""
+    problem = make_problem(random_body, name, kernel, free=FREE, frames=frames)
+    problem = replace(problem, terms={name: problem.terms[name].model_copy(update={"by_size": True})})
+    torch.manual_seed(3)
+    x = 0.05 * torch.randn(PROBLEMS, problem.size, dtype=torch.float64)
+    x[:, -problem.body.blocks[0].size :] *= 10
+    expected = slow_gauss_newton(problem, x, problem.terms[name])
+    if expected.numel() == 0:
+        return
+    n = sum(place.stop - place.start for place in problem.local.values())
+    betas = problem.shared["betas"]
+    tie = expected[:, : frames * n, frames * n :][..., betas]
+    assert tie.abs().max() > 1e-3 * expected.abs().max()
+    every = torch.arange(PROBLEMS)
+    found = to_dense(LeastSquares(problem).curvature(x, every))
+    assert (found - expected).abs().max() <= 2e-2 * expected.abs().max()
+    assert (found[:, : frames * n, frames * n :][..., betas] - tie).abs().max() <= 2e-2 * tie.abs().max()
+    corner = slice(frames * n + betas.start, frames * n + betas.stop)
+    torch.testing.assert_close(found[:, corner, corner], expected[:, corner, corner], rtol=2e-2, atol=1e-6)
+    monkeypatch.setattr("fitting.problem.WINDOW", 3)
+    values, gradient = LeastSquares(replace(problem)).evaluate(x, every)
+    alone = x.clone().requires_grad_()
+    (slow,) = torch.autograd.grad(problem.objective(alone).sum(), alone)
+    torch.testing.assert_close(gradient, slow)
+
+
+@pytest.mark.parametrize("name", ["expression", "velocity", "acceleration"])
+def test_nothing_is_gained_by_a_smaller_body(random_body, name):
+    """Where lengths shrink with the body, a belief that is counted by its size costs the same."""
+    problem = make_problem(random_body, name, free=FREE)
+    sizes, truth = problem.body.sizes, problem.base
+    torch.manual_seed(3)
+    betas = torch.randn_like(truth["betas"])
+    moved = {block: torch.randn_like(truth[block]) for block in ("expression", "transl")}
+    size = sizes.of(betas)[..., None]
+    assert (size - 1).abs().min() > 1e-3
+    here = truth.replace(moved)
+    there = truth.replace({"betas": betas, **{block: value * size for block, value in moved.items()}})
+    for by_size in (False, True):
+        term = problem.terms[name].model_copy(update={"by_size": by_size})
+        cost, other = (replace(problem, terms={name: term}).total(p) for p in (here, there))
+        assert torch.allclose(cost, other, rtol=1e-9) == by_size
+
+
+def test_the_size_of_a_body_is_that_of_its_points_at_rest(random_body):
+    problem = make_problem(random_body, "shape")
+    torch.manual_seed(3)
+    betas = torch.randn(5, random_body.blocks[0].size, dtype=torch.float64)
+    rest = random_body.neutral(5, 1).replace({"betas": betas[:, None]})
+    body = problem.body
+    points = [body.pose(p).points[:, 0] for p in (rest, rest.replace({"betas": torch.zeros_like(rest["betas"])}))]
+    spread = [(p - p.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2)).sqrt() for p in points]
+    torch.testing.assert_close(body.sizes.of(betas), spread[0] / spread[1], rtol=1e-6, atol=0)
+    slope = torch.autograd.functional.jacobian(lambda b: body.sizes.of(b).log(), betas)
+    torch.testing.assert_close(body.sizes.slope(betas), slope[torch.arange(5), torch.arange(5)])
+
+
 def test_landmark_offsets_bend_the_matrix_little(random_body):
     problem = make_problem(random_body, "keypoints", free=FREE)
     problem = replace(problem, terms={"keypoints": problem.terms["keypoints"]})

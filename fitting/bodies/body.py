@@ -19,6 +19,7 @@ from fitting.bodies.derivatives import bend, differentiate, moved_points, pull
 from fitting.bodies.hands import Hands
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.levers import Levers, Pairs, Reach, make_levers, make_pairs, make_reach
+from fitting.bodies.sizes import Sizes, make_sizes
 from fitting.bodies.skinning import (
     Places,
     Skeleton,
@@ -142,6 +143,10 @@ class SkinnedBody:
     @cached_property
     def reach(self) -> Reach:
         return make_reach(self.skeleton, self.skin, final_points(self.contour, self.skin.points))
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        return make_sizes(self.skin, next((b.size for b in self.blocks if b.name == "betas"), 0))
 
     def spans(self, names: tuple[str, ...]) -> dict[str, slice]:
         """Where blocks stand when laid end to end."""

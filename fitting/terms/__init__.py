@@ -8,6 +8,7 @@ from fitting.terms.anchor import Anchor
 from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, item_weights, robust, robust_slope
 from fitting.terms.body_limits import AngleLimits, Bend
 from fitting.terms.body_pose import HandComponents, Hands, PoseGmm, PoseLatent, PoseLearned, PoseRest, Upright
+from fitting.terms.by_size import LENGTHS, BySize
 from fitting.terms.interpenetration import Interpenetration
 from fitting.terms.keypoints import Keypoints, Openings
 from fitting.terms.motion import JointAcceleration
@@ -28,6 +29,8 @@ from fitting.terms.priors import (
 from fitting.terms.smoothness import Acceleration, Velocity
 
 __all__ = [
+    "LENGTHS",
+    "BySize",
     "Evidence",
     "Keypoints",
     "Interpenetration",

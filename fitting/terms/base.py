@@ -203,7 +203,7 @@ class Term(BaseModel):
         """Of a 'surface' term: d residuals / d step of every rotation block, stepped from the left, in one frame."""
         raise NotImplementedError
 
-    def moving(self, scene: Scene) -> dict[str, float]:
+    def moving(self, scene: Scene) -> Mapping[str, Tensor | float]:
         """Of a term whose structure is 'stencil': its blocks and their sigmas, in the order of its residuals."""
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from fitting.terms.base import Residuals, Scene, Structure, Term
+from fitting.terms.by_size import BySize
 
 
 class Shape(Term):
@@ -67,7 +68,7 @@ class Offsets(Term):
         return Residuals(scene.coordinates["keypoint_offsets"].unflatten(-1, (-1, 2)) / scene.yard_stick)
 
 
-class Expression(Term):
+class Expression(BySize):
     """Expression coefficients stay near rest, in units of the model's own standard deviation of each."""
 
     structure: ClassVar[Structure] = "elementwise"
@@ -76,7 +77,7 @@ class Expression(Term):
     sigma: float = 1.0
 
     def residuals(self, scene: Scene) -> Residuals:
-        return Residuals((scene.coordinates["expression"] / scene.body.expression_sd)[..., None])
+        return Residuals((scene.coordinates["expression"] / scene.body.expression_sd / self.size(scene))[..., None])
 
 
 class ExpressionBounds(Term):

@@ -9,7 +9,8 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from fitting.terms.base import Evidence, Residuals, Scene, Structure, Term
+from fitting.terms.base import Evidence, Residuals, Scene, Structure
+from fitting.terms.by_size import LENGTHS, BySize
 from fitting.terms.noise import landmark_noise
 
 CALM_NOISE = 0.0041  # share of the subject's size: of landmarks that tremble so much, `blocks` are meant as they stand
@@ -23,7 +24,7 @@ def first_difference(value: Tensor) -> Tensor:
     return value[:, 1:] - value[:, :-1]
 
 
-class Smoothness(Term):
+class Smoothness(BySize):
     """Shared by both orders: `blocks` gives each block's own sigma per frame in its own unit, `sigma` is a factor."""
 
     structure: ClassVar[Structure] = "stencil"
@@ -37,11 +38,11 @@ class Smoothness(Term):
     def weights(self, scene: Scene) -> Tensor:
         raise NotImplementedError
 
-    def moving(self, scene: Scene) -> dict[str, float]:
+    def moving(self, scene: Scene) -> dict[str, Tensor | float]:
         """The blocks this term looks at, and their sigmas: those that have a value in every frame."""
-        frames = scene.evidence.seen.shape[1]
-        known = scene.parameters
-        return {n: sigma for n, sigma in self.blocks.items() if n in known and known[n].shape[1] == frames}
+        frames, known, size = scene.evidence.seen.shape[1], scene.parameters, self.size(scene)
+        there = {n: sigma for n, sigma in self.blocks.items() if n in known and known[n].shape[1] == frames}
+        return {n: sigma * size if n in LENGTHS else sigma for n, sigma in there.items()}
 
     def residuals(self, scene: Scene) -> Residuals | None:
         moving, weights = self.moving(scene), self.weights(scene)
