@@ -49,9 +49,15 @@ STAGE = StageConfig(
     free=("rotation", "translation", "expression", "jaw", "shape"),
     terms={
         "openings": None,
-        "expression": {"sigma": 0.5},
-        "velocity": {"blocks": {"global_orient": 0.01, "transl": 0.01, "jaw_pose": 0.03, "expression": 0.1}},
-        "acceleration": {"blocks": {"global_orient": 0.005, "transl": 0.005, "jaw_pose": 0.015, "expression": 0.05}},
+        "expression": {"sigma": 0.5, "by_size": True},
+        "velocity": {
+            "by_size": True,
+            "blocks": {"global_orient": 0.03, "transl": 0.005, "jaw_pose": 0.05, "expression": 0.15},
+        },
+        "acceleration": {
+            "by_size": True,
+            "blocks": {"global_orient": 0.01, "transl": 0.002, "jaw_pose": 0.04, "expression": 0.15},
+        },
     },
     iterations=60,
 )

@@ -106,6 +106,13 @@ class Frames(Collected):
         block = self.own[..., place, place].unflatten(-1, (-1, 3)).unflatten(-3, (-1, 3))
         block.diagonal(dim1=2, dim2=4).add_(curvature.double().permute(0, 1, 3, 4, 2))
 
+    def concerns(self, term: Term, scene: Scene) -> bool:
+        """Whether a belief about coordinates looks at anything that moves."""
+        if term.structure not in ("elementwise", "dense"):
+            return True
+        moving = {scene.body.moving(name) for name in term.reads} | set(term.reads)
+        return any(name in self.local or name in self.shared for name in moving)
+
     @property
     def parts(self) -> Blocks:
         return Blocks(self.own, self.border, self.corner)

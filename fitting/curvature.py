@@ -17,13 +17,13 @@ from torch import Tensor
 from fitting import geodesic, slopes
 from fitting.beliefs import Frames, Ties, add_dense, add_elementwise, add_stencil, add_surface, unit_vector
 from fitting.motion import Motion
-from fitting.pixels import add_rows, differentiate_pixels, few_at_a_time
-from fitting.problem import WINDOW, Problem, width
+from fitting.pixels import Measured, add_rows, differentiate_pixels, few_at_a_time
+from fitting.problem import Problem, width
 from fitting.solvers import Arrow, Blocks
 from fitting.steering import steer
 from fitting.terms import JointAcceleration, item_weights
 
-AT_ONCE = 64  # frames whose Jacobians are in memory together
+WINDOW = 128  # frames whose matrices are in memory together, and what their Jacobians are made of
 
 __all__ = ["LeastSquares", "clip_curvature", "frame_curvature", "item_weights", "unit_vector"]
 
@@ -116,7 +116,7 @@ def frame_curvature(problem: Problem, precision: torch.dtype = torch.float64) ->
     frames = Frames(problem, precision)
     scene = problem.scene(problem.base)
     for term in problem.terms.values():
-        residuals = term.residuals(scene) if term.structure != "pixels" else None
+        residuals = term.residuals(scene) if term.structure != "pixels" and frames.concerns(term, scene) else None
         if residuals is None:
             continue
         weights = item_weights(term, residuals)
@@ -138,19 +138,21 @@ def pieces(problem: Problem, whole: Blocks) -> Iterator[tuple[Problem, Blocks]]:
     """A few frames at a time, and where their share is collected: larger Jacobians fall out of the cache."""
     if not problem.terms:
         return
-    for some, window in few_at_a_time(problem.count, problem.frames, AT_ONCE):
+    for some, window in few_at_a_time(problem.count, problem.frames, WINDOW):
         part = problem.of(torch.arange(some.start, some.stop, device=problem.K.device))
         share = Blocks(whole.own[some, window], whole.border[some, window], whole.corner[some])
-        yield part if problem.frames <= AT_ONCE else part.during(window), share
+        yield part if problem.frames <= WINDOW else part.during(window), share
 
 
 def add_pixels(problem: Problem, parts: Blocks) -> None:
     """The share of terms that measure pixels."""
     scene = problem.scene(problem.base)
-    jacobian = differentiate_pixels(problem, scene)
+    measured = []
     for term in problem.terms.values():
         residuals = term.residuals(scene)
         if residuals is not None:
             rows = term.pixel_rows(scene)
             weights = item_weights(term, residuals) * rows.scale[..., None].square()
-            add_rows(parts, jacobian, rows, weights.sqrt())
+            points = scene.pixels.shape[2] if rows.first is None else len(rows.first)
+            measured.append(Measured(rows, weights.sqrt().unflatten(2, (points, -1))))
+    add_rows(parts, differentiate_pixels(problem, scene), measured)

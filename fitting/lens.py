@@ -17,7 +17,7 @@ def pixel_variance(
     """Of the body's own keypoints, pixels^2, mean over u and v. `part` is some frames of a problem; covariances in
     natural steps: own (problems, frames, n, n), cross (problems, frames, n, m), shared (problems, m, m). The detector's
     landmark offsets move no keypoint of the body."""
-    columns = differentiate_pixels(part, part.scene(part.base)).columns
+    columns = differentiate_pixels(part, part.scene(part.base)).whole()
     units = torch.cat([unit_vector(part, part.local), unit_vector(part, part.shared)])
     J = columns * units[: columns.shape[-1]]
     k = columns.shape[-1] - own.shape[-1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from fitting.camera import focal_slopes, pixel_rows
 from fitting.problem import Problem, width
 from fitting.solvers import Blocks
 from fitting.terms import PixelRows, Scene
+from fitting.types import Columns
 
 OFFSETS = "keypoint_offsets"
 FEW = 8  # frames whose weighted Jacobian is in memory at once: it should stay in the cache
@@ -22,18 +24,49 @@ FEW = 8  # frames whose weighted Jacobian is in memory at once: it should stay i
 class PixelJacobian:
     """d pixel / d step for some frames, in the blocks' own units."""
 
-    blocks: tuple[Float[Tensor, "problems frames points 2 _"], ...]  # a frame's own, then the shared ones but offsets
+    problems: int
+    frames: int
+    columns: Columns  # a frame's own, then the shared ones but offsets
     own: int  # n, columns of a frame's own
     offsets: Float[Tensor, "problems frames points 2 2"] | None  # each moves its own point only
     place: slice  # of the offsets among the shared unknowns: behind all others
 
-    @property
-    def columns(self) -> Float[Tensor, "problems frames points 2 n_and_k"]:
-        return side_by_side(self.blocks)
+    def is_summed_at_once(self, measured: Measured) -> bool:
+        """Whether what a term says of the shared unknowns alone needs no Jacobian: all of one problem's points, one by
+        one, moved by coefficients."""
+        alone = self.problems == 1 and self.frames > 1 and self.offsets is None
+        return (
+            alone and measured.rows.first is None and self.columns.are_coefficients(slice(self.own, self.columns.width))
+        )
 
-    def during(self, problems: slice, frames: slice) -> PixelJacobian:
-        blocks = tuple(block[problems, frames] for block in self.blocks)
-        return replace(self, blocks=blocks, offsets=None if self.offsets is None else self.offsets[problems, frames])
+    def whole(self) -> Float[Tensor, "problems frames points 2 n_and_k"]:
+        return self.columns.few(slice(None)).unflatten(0, (self.problems, self.frames))
+
+    def few(self, problems: slice, frames: slice) -> Few:
+        """Some frames of one problem, or all frames of some problems."""
+        first = problems.start * self.frames + frames.start
+        count = (problems.stop - problems.start) * (frames.stop - frames.start)
+        J = self.columns.few(slice(first, first + count)).unflatten(0, (problems.stop - problems.start, -1))
+        return Few(J, self.own, None if self.offsets is None else self.offsets[problems, frames], self.place)
+
+
+class Few(NamedTuple):
+    """A few frames' derivatives of pixels: they should stay in the cache."""
+
+    J: Float[Tensor, "problems frames points 2 n_and_k"]
+    own: int
+    offsets: Float[Tensor, "problems frames points 2 2"] | None
+    place: slice
+
+
+class Measured(NamedTuple):
+    """What one term measures, and the root of what a squared pixel counts there."""
+
+    rows: PixelRows
+    weight: Float[Tensor, "problems frames items #axes"]  # one for both coordinates, or one each
+
+    def during(self, problems: slice, frames: slice) -> Measured:
+        return Measured(self.rows, self.weight[problems, frames])
 
 
 def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
@@ -41,17 +74,18 @@ def differentiate_pixels(problem: Problem, scene: Scene) -> PixelJacobian:
     rotations."""
     parameters, posed = scene.parameters, scene.posed
     points, K = problem.points(posed, parameters), problem.camera(parameters)
-    functional = pixel_rows(points, K)
-    names = [name for name in (*problem.local, *problem.shared) if name != OFFSETS]
-    by_block = problem.body.differentiate(parameters, posed, functional, names)
-    if "focal" in names:
-        by_block["focal"] = focal_slopes(points, K)[..., None]
-    blocks = tuple(by_block[name] for name in names) or (functional[..., :0],)
+    functional, n = pixel_rows(points, K), width(problem.local)
+    shared = {name: place for name, place in problem.shared.items() if name != OFFSETS}
+    places = {**problem.local, **{name: slice(n + p.start, n + p.stop) for name, p in shared.items()}}
+    focal = places.pop("focal", None)
+    columns = problem.body.columns(parameters, posed, functional, places, n + width(shared))
+    if focal is not None:
+        columns = columns.beside(focal, focal_slopes(points, K)[..., None].flatten(0, 1))
     offsets = None
     if OFFSETS in problem.shared:
         offsets = functional @ posed.rotations[:, :, problem.body.head_joint, None, :, :2]
     place = problem.shared.get(OFFSETS, slice(0, 0))
-    return PixelJacobian(blocks, width(problem.local), offsets, place)
+    return PixelJacobian(problem.count, problem.frames, columns, n, offsets, place)
 
 
 def side_by_side(
@@ -75,33 +109,39 @@ def few_at_a_time(problems: int, frames: int, count: int) -> Iterator[tuple[slic
             yield slice(problem, min(problem + p, problems)), slice(frame, min(frame + f, frames))
 
 
-def add_rows(parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, weight: Tensor) -> None:
-    """One term's share; `weight` is the root of what a squared pixel counts, (problems, frames, items), or one for each
-    coordinate of every item: twice as many."""
-    if weight.shape[2] == 0:
-        return
-    points = jacobian.blocks[0].shape[2] if rows.first is None else len(rows.first)
-    each = weight.unflatten(2, (-1, 2)) if weight.shape[2] == 2 * points else weight[..., None]
-    for problems, frames in few_at_a_time(weight.shape[0], weight.shape[1], FEW):
+def add_rows(parts: Blocks, jacobian: PixelJacobian, measured: Sequence[Measured]) -> None:
+    """All terms' share, a few frames at a time; what coefficients alone say of what is shared, in one go."""
+    measured = [each for each in measured if each.weight.shape[2]]
+    at_once = [jacobian.is_summed_at_once(each) for each in measured]
+    shared = slice(jacobian.own, jacobian.columns.width)
+    k = shared.stop - shared.start
+    for each, is_summed in zip(measured, at_once, strict=True):
+        if is_summed:
+            parts.corner[0, :k, :k] += jacobian.columns.gram(shared, each.weight[0])
+    for problems, frames in few_at_a_time(jacobian.problems, jacobian.frames, FEW):
         share = Blocks(parts.own[problems, frames], parts.border[problems, frames], parts.corner[problems])
-        add_few_rows(share, jacobian.during(problems, frames), rows, each[problems, frames])
+        few = jacobian.few(problems, frames)
+        for each, is_summed in zip(measured, at_once, strict=True):
+            add_few_rows(share, few, each.during(problems, frames), not is_summed)
 
 
-def add_few_rows(
-    parts: Blocks, jacobian: PixelJacobian, rows: PixelRows, each: Float[Tensor, "problems frames items axes"]
-) -> None:
-    weighted = side_by_side([difference(block, rows) for block in jacobian.blocks], each).flatten(2, 3)
-    own, shared = weighted[..., : jacobian.own], weighted[..., jacobian.own :]
+def add_few_rows(parts: Blocks, few: Few, measured: Measured, with_corner: bool) -> None:
+    moved = difference(few.J, measured.rows)
+    n = few.own
+    each = measured.weight
+    weighted = (moved * each[..., None]).flatten(2, 3)  # laid out as it was: points first
+    gram = (weighted[..., :n].flatten(0, 1).mT @ weighted.flatten(0, 1)).unflatten(0, weighted.shape[:2])
+    own, shared = weighted[..., :n], weighted[..., n:]
+    parts.own.add_(gram[..., :n])
     k = shared.shape[-1]
-    gram = own.mT @ weighted
-    parts.own.add_(gram[..., : jacobian.own])
     if k:
-        parts.border[..., :k] += gram[..., jacobian.own :]
+        parts.border[..., :k] += gram[..., n:]
+    if k and with_corner:
         # In single precision over few frames only, and always over the same.
-        every = shared.flatten(1, 2)
+        every = shared.transpose(1, 2).flatten(1, 2)
         parts.corner[:, :k, :k] += every.mT @ every
-    if jacobian.offsets is not None:
-        add_offset_rows(parts, jacobian.offsets, jacobian.place, own, shared, rows, each)
+    if few.offsets is not None:
+        add_offset_rows(parts, few.offsets, few.place, own, shared, measured.rows, each)
 
 
 def add_offset_rows(

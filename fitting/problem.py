@@ -20,7 +20,7 @@ from fitting.camera import camera_to_pixels, world_to_camera
 from fitting.terms import Evidence, Residuals, Scene, Term, robust
 from fitting.types import Block, Body, Parameters, Posed
 
-WINDOW = 128  # frames whose bodies and Jacobians are in memory at once; no result depends on it
+WINDOW = 512  # frames whose bodies are in memory at once; no result depends on it
 
 
 @dataclass(frozen=True)

@@ -317,6 +317,24 @@ class Posed(Protocol):
 
 
 @runtime_checkable
+class Columns(Protocol):
+    """Derivatives of a body's points by all that moves, side by side; frames of all problems in a row."""
+
+    @property
+    def width(self) -> int: ...
+
+    def few(self, frames: slice) -> Float[Tensor, "some points rows columns"]: ...
+
+    def are_coefficients(self, columns: slice) -> bool: ...  # made of constants, the same in every frame
+
+    def gram(self, columns: slice, weight: Float[Tensor, "batch points #rows"]) -> Float[Tensor, "some some"]:
+        """J' W J of coefficients, W the squares of `weight`, summed over all frames."""
+        ...
+
+    def beside(self, place: slice, values: Float[Tensor, "batch points rows _"]) -> Columns: ...
+
+
+@runtime_checkable
 class Sizes(Protocol):
     """How large a shaped body is by its mean."""
 
@@ -397,6 +415,17 @@ class Body(Protocol):
         names: Collection[str],
     ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
         """d (functional . point) / d step of the named blocks, in closed form."""
+        ...
+
+    def columns(
+        self,
+        parameters: Parameters,
+        posed: Any,
+        functional: Float[Tensor, "problems frames points rows 3"],
+        places: Mapping[str, slice],
+        width: int,
+    ) -> Columns:
+        """`differentiate` with the blocks at their places among `width` columns, made a few frames at a time."""
         ...
 
     def pull(

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from fitting.bodies.columns import Columns
 from fitting.bodies.contour import candidates, final_points, slide_contour
-from fitting.bodies.derivatives import bend, differentiate, moved_points, pull
+from fitting.bodies.derivatives import bend, columns_of, differentiate, moved_points, pull
 from fitting.bodies.hands import Hands
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.levers import Levers, Pairs, Reach, make_levers, make_pairs, make_reach
@@ -164,6 +165,17 @@ class SkinnedBody:
         """d (functional . point) / d step of the named blocks, in closed form: vectors as they are, rotations stepped
         from the left, R <- exp(d) R. A name that is not the body's is left out."""
         return differentiate(self, parameters, posed, functional, names)
+
+    def columns(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        functional: Float[Tensor, "problems frames points rows 3"],
+        places: Mapping[str, slice],
+        width: int,
+    ) -> Columns:
+        """`differentiate` with the blocks at their places among `width` columns, made a few frames at a time."""
+        return columns_of(self, parameters, posed, functional, places, width)
 
     def pull(
         self,

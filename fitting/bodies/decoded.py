@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.bodies.body import PosedBody, SkinnedBody, moved
+from fitting.bodies.columns import Columns
 from fitting.bodies.derivatives import bend
 from fitting.bodies.hands import HandComponents
 from fitting.types import Block, Embedding, Parameters
@@ -104,6 +105,20 @@ class DecodedBody:
         """As the inner body's; what is decoded, by its vector."""
         rows = self.inner.differentiate(self.full(parameters), posed, functional, self.behind(names))
         return dict(self.chain(parameters, rows))
+
+    def columns(
+        self,
+        parameters: Parameters,
+        posed: PosedBody,
+        functional: Float[Tensor, "problems frames points rows 3"],
+        places: Mapping[str, slice],
+        width: int,
+    ) -> Columns:
+        """As the inner body's; what is decoded, by its vector."""
+        if all(self.behind([name]) == [name] for name in places):
+            return self.inner.columns(self.full(parameters), posed, functional, places, width)
+        found = self.differentiate(parameters, posed, functional, places.keys())
+        return Columns(width, tuple((places[name], value.flatten(0, 1)) for name, value in found.items()))
 
     def pull(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.bodies.bends import Part, turn_bends
+from fitting.bodies.columns import Columns, arranged
 from fitting.bodies.contour import contour_pick
 from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, rotation_steps, turn_rows, turned_rows
 from fitting.types import Parameters
@@ -28,20 +29,64 @@ def differentiate(
     names: Collection[str],
 ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
     """See `SkinnedBody.differentiate`."""
-    shape = posed.rotations.shape[:2]
+    found, factors = without_coefficients(body, parameters, posed, functional, names)
+    if factors is not None:
+        spans = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in names}
+        for name, columns in spans.items():
+            found[name] = coefficient_rows(body.levers, columns, factors.turned, factors.pick)
+    return {name: value.unflatten(0, posed.rotations.shape[:2]) for name, value in found.items()}
+
+
+def columns_of(
+    body: SkinnedBody,
+    parameters: Parameters,
+    posed: PosedBody,
+    functional: Float[Tensor, "problems frames points rows 3"],
+    places: Mapping[str, slice],
+    width: int,
+) -> Columns:
+    """See `SkinnedBody.columns`."""
+    found, factors = without_coefficients(body, parameters, posed, functional, places.keys())
+    others = tuple((places[name], value) for name, value in found.items())
+    spans = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in places}
+    if factors is None or not spans:
+        return Columns(width, others)
+    return Columns(width, others, arranged(body.levers, spans, places, width), factors.turned, factors.pick)
+
+
+class Factors(NamedTuple):
+    """What coefficients' derivatives are made of."""
+
+    turned: Float[Tensor, "points lever rows batch"]
+    pick: Float[Tensor, "batch table"] | None
+
+
+def without_coefficients(
+    body: SkinnedBody,
+    parameters: Parameters,
+    posed: PosedBody,
+    functional: Float[Tensor, "problems frames points rows 3"],
+    names: Collection[str],
+) -> tuple[dict[str, Float[Tensor, "batch points rows _"]], Factors | None]:
+    """Derivatives by turns, place and scale; and the factors of all others, where any is asked for."""
     size, transl = body.size_of(parameters), parameters["transl"][:, :, None]
     rows = (functional * size[..., None]).flatten(0, 1)
     pick = pick_of(body, posed)
     pose = pose_of(body, parameters, posed, pick)
-    found, through_correctives = by_turns(body, rows, pose, names), by_coefficients(body, rows, pose, pick, names)
-    for name, value in through_correctives.items():
-        found[name] = found[name] + value if name in found else value
-    found = {name: value.unflatten(0, shape) for name, value in found.items()}
+    found, factors = by_turns(body, rows, pose, names), None
+    turns = {name: span for name, span in body.spans(body.rotation_blocks).items() if name in names}
+    is_corrected = bool(turns) and body.levers.corrected
+    if is_corrected or any(name in names for name in body.coefficient_blocks):
+        factors = Factors(turned_rows(body.levers.joint, rows, pose.rotations), pick)
+        for name, joints in turns.items() if is_corrected else ():
+            span = range(joints.start, joints.stop)
+            more = corrective_rows(body.levers, span, factors.turned, pick, pose.local)
+            found[name] = found[name] + more if name in found else more
     if "transl" in names:
-        found["transl"] = functional
+        found["transl"] = functional.flatten(0, 1)
     if "scale" in names:
-        found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True)
-    return found
+        found["scale"] = (functional * (posed.points - transl)[..., None, :]).sum(dim=-1, keepdim=True).flatten(0, 1)
+    return found, factors
 
 
 def pull(
@@ -168,23 +213,6 @@ def pick_of_candidates(body: SkinnedBody, pick: Float[Tensor, "batch table"]) ->
     rows, count = body.contour.vertices.shape[:2]
     fixed = pick.new_ones(len(pick), body.skin.points - rows * count)
     return torch.cat([fixed, pick.repeat_interleave(count, dim=1)], dim=1)
-
-
-def by_coefficients(
-    body: SkinnedBody, rows: Tensor, pose: Pose, pick: Tensor | None, names: Collection[str]
-) -> dict[str, Float[Tensor, "batch points rows _"]]:
-    """Shape and expression; and rotations, as far as pose correctives follow them."""
-    spans = {name: span for name, span in body.spans(body.coefficient_blocks).items() if name in names}
-    turns = {name: span for name, span in body.spans(body.rotation_blocks).items() if name in names}
-    levers = body.levers
-    if not spans and not (turns and levers.corrected):
-        return {}
-    turned = turned_rows(levers.joint, rows, pose.rotations)
-    found = {name: coefficient_rows(levers, columns, turned, pick) for name, columns in spans.items()}
-    if levers.corrected:
-        for name, joints in turns.items():
-            found[name] = corrective_rows(levers, range(joints.start, joints.stop), turned, pick, pose.local)
-    return found
 
 
 def by_turns(
