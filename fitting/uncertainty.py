@@ -77,6 +77,7 @@ def error_bars(
     take no part: measured against known truth they make the bars too short.
     """
     problem = among_people(in_float64(problem, parameters, free))
+    problem = problem if keyframes is not None else posture_by_posture(problem)
     chunks = torch.arange(problem.count, device=problem.K.device).split(AT_ONCE)
     found = [estimate(problem.select(chunk), keyframes, is_centred) for chunk in chunks]
     shared, shift = (torch.cat([getattr(part, name) for part in found]) for name in ("shared", "shift"))
@@ -134,6 +135,18 @@ def among_people(problem: Problem) -> Problem:
         return term.model_copy(update={"sigma": max(term.sigma, 1.0), "repeats": 1})
 
     return replace(problem, terms={name: usual(term) for name, term in problem.terms.items()})
+
+
+def posture_by_posture(problem: Problem) -> Problem:
+    """With beliefs about postures counted once for as long as a posture lasts, not in every frame of a clip: thirty
+    frames of one second are no thirty people. As much as the frames agree the fit may follow such a belief; it knows no
+    more from it. Without this, 90 % intervals of a captured motion's joint angles held the truth in 66 % of cases."""
+
+    def lasting(term: Term) -> Term:
+        frames = min(problem.frames, term.lasts * problem.evidence.fps)
+        return term if frames <= 1 else term.model_copy(update={"sigma": term.sigma * frames**0.5})
+
+    return replace(problem, terms={name: lasting(term) for name, term in problem.terms.items()})
 
 
 def without_walls(problem: Problem) -> Problem:

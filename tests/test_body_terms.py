@@ -21,7 +21,8 @@ from fitting.curvature import LeastSquares
 from fitting.solve import moving_blocks
 from fitting.terms import Terms
 from fitting.terms.body_limits import joint_limits
-from fitting.terms.body_pose import nearest
+from fitting.terms.body_pose import POSTURE, nearest
+from fitting.uncertainty import error_bars
 
 CODED = ("pose_latent", "hand_components")  # of blocks that stand for others; the body below has none
 AT_REST = sorted(set(BODY_TERMS) - {"bend", "pose_gmm", *CODED})
@@ -344,3 +345,16 @@ def test_keypoints_in_units_of_the_picture_and_single_points(random_body):
     name = problem.evidence.layout.point_names[int(problem.evidence.points[7])]
     without = term.model_copy(update={"points": {name: 0.0}}).residuals(scene)
     assert (without.confidence[..., 7] == 0).all() and without.confidence.sum() < plain.confidence.sum()
+
+
+@pytest.mark.parametrize("fps", [25.0, 4.0])
+def test_a_posture_is_believed_once_for_as_long_as_it_lasts(figure, fps):
+    """Four frames in a sixth of a second know of a posture what a photo knows; in a second, what two photos know."""
+    sd = {}
+    for frames in (1, 4):
+        problem = make_problem(figure, "pose_rest", free=("body_pose",), frames=frames)
+        evidence = replace(problem.evidence, confidence=torch.zeros_like(problem.evidence.confidence), fps=fps)
+        problem = replace(problem, evidence=evidence)
+        sd[frames] = error_bars(problem, problem.base, problem.free).blocks["body_pose"]
+    np.testing.assert_allclose(sd[1], problem.terms["pose_rest"].sigma, rtol=1e-4)
+    np.testing.assert_allclose(sd[4][:PROBLEMS], sd[1] * min(4, POSTURE * fps) ** 0.5, rtol=1e-4)

@@ -160,6 +160,7 @@ class Term(BaseModel):
 
     structure: ClassVar[Structure] = "dense"
     in_error_bars: ClassVar[bool] = True  # False: counts evidence twice, or is a wall and not a distribution
+    lasts: ClassVar[float] = 0.0  # seconds for which the frames of a clip are no news to it: see uncertainty.py
     draws_near: ClassVar[bool] = False  # holds coefficients to nothing: nearer, less of them explains the same pixels
     reads: ClassVar[tuple[str, ...]] = ()
     stencil: ClassVar[tuple[float, ...]] = ()

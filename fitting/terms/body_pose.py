@@ -14,6 +14,9 @@ from fitting.turns import cross_matrix, left_jacobian
 from fitting.types import PosePrior
 
 BODY = "body_pose"
+POSTURE = (
+    0.5  # seconds after which a posture is another: twice the sum of its correlations in captured motion, .4 to .7
+)
 COMPONENTS = ("left_hand_pca", "right_hand_pca")
 
 
@@ -26,6 +29,7 @@ class PoseDensity(Term):
     """
 
     prior: ClassVar[str] = ""
+    lasts: ClassVar[float] = POSTURE
     reads: ClassVar[tuple[str, ...]] = (BODY,)
     sigma: float = 1.0
 
@@ -73,6 +77,7 @@ def nearest_component(prior: PosePrior, angles: Tensor) -> Tensor:
 class PoseRest(Term):
     """Every joint of the body is as in the T-pose; sigma in radians. SMPLify-X's `l2`."""
 
+    lasts: ClassVar[float] = POSTURE
     structure: ClassVar[Structure] = "elementwise"
     reads: ClassVar[tuple[str, ...]] = (BODY,)
     sigma: float = 0.5
@@ -86,6 +91,7 @@ class PoseRest(Term):
 class PoseLatent(Term):
     """VPoser's code is drawn from a standard normal; sigma in standard deviations."""
 
+    lasts: ClassVar[float] = POSTURE
     structure: ClassVar[Structure] = "elementwise"
     reads: ClassVar[tuple[str, ...]] = ("pose_embedding",)
     sigma: float = 1.0
@@ -101,6 +107,7 @@ class Upright(Term):
     everywhere up to standing on the head. Sigma in radians; leave it out where people lie or hang. One view hardly sees
     a trunk that leans towards it, and a face that is a little too large makes it lean."""
 
+    lasts: ClassVar[float] = POSTURE
     reads: ClassVar[tuple[str, ...]] = ("global_orient", BODY)
     sigma: float = 0.25
     up: tuple[float, float, float] = Field(default=(0.0, 1.0, 0.0), description="of the world, where the camera tilts")
