@@ -25,7 +25,7 @@ SHARE = 16  # of a clip's frames one in so many is in its excerpt
 PIECES, LENGTH = 32, 16  # pieces at least, frames in a row
 LEAST_FRAMES = 2 * PIECES * LENGTH  # of a clip: shorter ones are solved as fast without
 ROUGH = 10  # times the clip's tolerance: an excerpt's minimum is further from the clip's than that
-HELD = SolverOptions(iterations=1, tolerance=1e-3)
+HELD = SolverOptions(iterations=2, tolerance=1e-3)
 CLOSE = 1e-7  # damping of a clip that begins near its end
 
 
