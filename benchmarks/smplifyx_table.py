@@ -141,7 +141,7 @@ def fit(body: Body, people: People, count: int, config: FitConfig) -> Solution:
     K = np.tile(intrinsics(FOCAL, SIZE), (count, 1, 1))
     case = bind(body, observations, K, torch.zeros(0))
     found = hypotheses.search(case, config, lambda *_: None)
-    return solve(found.case, found.start, config)
+    return solve(found.case, found.start, config, begun=found.stages)
 
 
 def first(people: People, count: int) -> Observations:

@@ -42,9 +42,10 @@ def solve(
     config: FitConfig,
     progress: Progress = lambda *_: None,
     journal: Journal | None = None,
+    begun: int = 0,
 ) -> Solution:
-    """Runs the stages on a clip as one problem, on photos as one problem each; with a journal, those that it does not
-    know yet.
+    """Runs the stages on a clip as one problem, on photos as one problem each, without the first few, `begun`, that the
+    start has been through; with a journal, those that it does not know yet.
 
     `start` is (1, frames). The objective of the last stage is never higher at the result than at the start: a problem
     whose result is worse keeps its start and says so. Raises ConfigError for a block that the body does not have.
@@ -69,7 +70,8 @@ def solve(
         free=(),
     )
     fittable = torch.nonzero(evidence.seen.any(dim=1))[:, 0]
-    result, iterations, stop = run_stages(problem.select(fittable), config, progress, journal)
+    to_come = config.model_copy(update={"stages": config.stages[begun:]})
+    result, iterations, stop = run_stages(problem.select(fittable), to_come, progress, journal)
     result, stop = keep_better(problem.select(fittable), pick(start, fittable), result, stop)
     stop = name_stagnation(problem.select(fittable), result, stop)
     solution = summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)

@@ -53,7 +53,10 @@ ALLOWED = {
     },
     "start": {"config", "evidence", "gaps", "posture", "rigid", "types", "camera"},
     "calm": {"types"},
-    "hypotheses": {"calm", "config", "evidence", "journal", "layouts", "problem", "solve", "start", "terms", "types"},
+    "path": set(),
+    "hypotheses": {
+        "calm", "config", "evidence", "journal", "layouts", "path", "problem", "solve", "start", "terms", "types",
+    },
     "stagnation": {"problem", "types"},
     "summary": {"evidence", "problem", "start", "types", "camera"},
     "steering": {"problem"},
