@@ -28,6 +28,7 @@ from fitting.journal import Journal
 from fitting.layouts.sides import other_side, swapped
 from fitting.path import cheapest_path, links
 from fitting.problem import Problem, pick
+from fitting.rivals import final_costs, race
 from fitting.solve import Progress, join, run_stages
 from fitting.start import fill_rotations, fill_rows, guess
 from fitting.terms import Evidence
@@ -108,20 +109,13 @@ def carry_on(
     best, second = order[:, 0], order[:, -1]
     price = costs.gather(1, order)
     rivals = torch.nonzero((second != best) & (price[:, -1] <= config.search.carry * price[:, 0]))[:, 0]
-    stages = config.carried()
     first = photos(take(case, tried, fitted.parameters, seen, best.cpu().numpy()), config).select(seen)
     other = photos(take(case, tried, fitted.parameters, seen, second.cpu().numpy()), config).select(seen[rivals])
-    both = side_by_side([first, other])
-    chosen = config.model_copy(update={"stages": stages})
-    report = lambda _, done, count: progress("comparing", done, count)  # noqa: E731
-    result = run_stages(both, chosen, report, journal)[0]
-    total = final_costs(both, result, chosen)
-    lower = total[len(seen) :] < total[rivals]
-    row = torch.arange(len(seen), device=seen.device)
-    row[rivals[lower]] = len(seen) + torch.nonzero(lower)[:, 0]
-    end = pick(result, row)
-    path = torch.where(row < len(seen), best, second)
-    return replace(take(case, tried, [end] * len(tried), seen, path.cpu().numpy()), stages=len(stages))
+    result, row = race(side_by_side([first, other]), rivals, config, progress, journal)
+    end, path = pick(result, row), torch.where(row < len(seen), best, second)
+    known = Parameters({name: value for name, value in end.items() if name in tried[0].start})
+    found = take(case, tried, [known] * len(tried), seen, path.cpu().numpy())
+    return replace(found, stages=len(config.carried()))
 
 
 def photos(found: Found, config: FitConfig) -> Problem:
@@ -230,13 +224,6 @@ def side_by_side(problems: list[Problem]) -> Problem:
     evidence = replace(first.evidence, **joined)
     start = join([problem.start for problem in problems])
     return replace(first, evidence=evidence, K=torch.cat([p.K for p in problems]), start=start, base=start)
-
-
-def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float[Tensor, " problems"]:
-    """What the last stage's terms say of the result."""
-    terms = config.stage_terms(config.stages[-1]).named()
-    with torch.no_grad():
-        return replace(problem, terms=terms, base=found).total(found)
 
 
 def choose(

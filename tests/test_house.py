@@ -54,8 +54,10 @@ ALLOWED = {
     "start": {"config", "evidence", "gaps", "posture", "rigid", "types", "camera"},
     "calm": {"types"},
     "path": set(),
+    "rivals": {"config", "journal", "problem", "solve", "types"},
     "hypotheses": {
-        "calm", "config", "evidence", "journal", "layouts", "path", "problem", "solve", "start", "terms", "types",
+        "calm", "config", "evidence", "journal", "layouts", "path", "problem", "rivals", "solve", "start", "terms",
+        "types",
     },
     "stagnation": {"problem", "types"},
     "summary": {"evidence", "problem", "start", "types", "camera"},
