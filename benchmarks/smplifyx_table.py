@@ -1,16 +1,16 @@
 """People of known truth: this project with SMPLify-X's own recipe against SMPLify-X's procedure, frame by frame.
 
     python -m benchmarks.smplifyx_table [--frames 200] [--seed 7] [--motion shared/data/motion] [--kept reference.npz]
-        [--timed 2] [--only keyfit]
+        [--timed 2] [--only keyfit] [--together 100]
 
 Both get the same keypoints and camera and are compared by one objective in float64: SMPLify-X's last stage, which both
 minimise (eyes that nothing holds, expression counted in coefficients). PA-MPJPE and MPJPE over the 22 body joints in
 mm. OMP_NUM_THREADS says how many threads both have: people are shared out among them, the reference gets them for its
-products. The reference minimises through only those vertices that keypoints need, which
-gives the same numbers; `--timed` frames run the whole mesh as SMPLify-X does, and its seconds are theirs per evaluation
-times the evaluations of all. Reference results are kept in a file and continued from there: it is slow. Where it ends
-in NaN, as SMPLify-X does when a point of its camera stage is missing (0, 0), the frame is counted as failed and left
-out of every row.
+products. The reference minimises through only what keypoints need of the mesh, which gives the same numbers; `--timed`
+frames run the whole mesh as SMPLify-X does, one by one, and its seconds are theirs per evaluation times the evaluations
+of all. Reference results are kept in a file and continued from there: it is slow, a tenth as slow with `--together`
+frames side by side, whose counts and ends are the same up to rounding. Where it ends in NaN, as SMPLify-X does when a
+point of its camera stage is missing (0, 0), the frame is counted as failed and left out of every row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ import torch
 from benchmarks.body_metrics import measure
 from benchmarks.body_truth import FOCAL, SIZE, People, draw_people
 from benchmarks.smplifyx_objective import COMPONENTS, SIZES, STAGES, Mesh, Seen, total_loss
-from benchmarks.smplifyx_reference import fit_frame
+from benchmarks.smplifyx_reference import Result, fit_frame
+from benchmarks.smplifyx_together import fit_together
 from benchmarks.table import format_table
 from fitting import bodies, hypotheses
 from fitting.bodies.body import SkinnedBody
@@ -59,12 +60,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--motion", type=Path, help="folder of captured motion; without it all poses are the prior's")
     parser.add_argument("--kept", type=Path, default=Path("out/smplifyx_reference.npz"))
     parser.add_argument("--timed", type=int, default=2)
+    parser.add_argument("--together", type=int, default=1, help="frames of the reference side by side")
     parser.add_argument("--only", choices=("both", "reference", "keyfit"), default="both")
     wanted = parser.parse_args(arguments)
     body = bodies.load("open_body", betas=10, expressions=10)
     assert isinstance(body, SkinnedBody)
     people = draw_people(body, max(wanted.frames, 200), np.random.default_rng(wanted.seed), wanted.motion)
-    reference = None if wanted.only == "keyfit" else run_reference(body, people, wanted.frames, wanted.kept)
+    reference = None if wanted.only == "keyfit" else run_reference(body, people, wanted)
     rows = []
     if wanted.only != "reference":
         rows.append(run_keyfit(people, wanted.frames))
@@ -139,7 +141,7 @@ def fit(body: Body, people: People, count: int, config: FitConfig) -> Solution:
     K = np.tile(intrinsics(FOCAL, SIZE), (count, 1, 1))
     case = bind(body, observations, K, torch.zeros(0))
     found = hypotheses.search(case, config, lambda *_: None)
-    return solve(found.case, found.start, config)
+    return solve(found.case, found.start, config, begun=found.stages)
 
 
 def first(people: People, count: int) -> Observations:
@@ -150,8 +152,9 @@ def first(people: People, count: int) -> Observations:
     )  # fmt: skip
 
 
-def run_reference(body: SkinnedBody, people: People, count: int, kept: Path) -> Rows:
-    """Frame after frame; what the file has already is taken from there."""
+def run_reference(body: SkinnedBody, people: People, wanted: argparse.Namespace) -> Rows:
+    """Frame after frame, or many side by side; what the file has already is taken from there."""
+    count, kept = wanted.frames, wanted.kept
     mesh = Mesh(body, torch.float32, whole=False)
     found: dict[str, list[np.ndarray]] = {name: [] for name in (*SIZES, "transl", "evaluations")}
     who = np.array(np.nansum(people.observations.keypoints))
@@ -161,12 +164,15 @@ def run_reference(body: SkinnedBody, people: People, count: int, kept: Path) -> 
                 raise SystemExit(f"{kept}: results of other people: another --seed, or with and without --motion")
             found = {name: list(arrays[name]) for name in found}
     kept.parent.mkdir(parents=True, exist_ok=True)
-    for k in range(len(found["betas"]), count):
-        result = fit_frame(mesh, seen_in(people, k, torch.float32))
-        for name in (*SIZES, "transl"):
-            found[name].append(result.fit[name][0].double().numpy())
-        found["evaluations"].append(np.array(result.evaluations))
-        np.savez(kept, people=who, **{name: np.array(values) for name, values in found.items()})
+    first, waiting = len(found["betas"]), dict[int, Result]()
+    seen = [seen_in(people, k, torch.float32) for k in range(first, count)]
+    for k, result in fit_together(mesh, seen, wanted.together):
+        waiting[first + k] = result
+        while (result := waiting.pop(len(found["betas"]), None)) is not None:  # the file has all up to some frame
+            for name in (*SIZES, "transl"):
+                found[name].append(result.fit[name][0].double().numpy())
+            found["evaluations"].append(np.array(result.evaluations))
+            np.savez(kept, people=who, **{name: np.array(values) for name, values in found.items()})
     return {name: np.array(values[:count]) for name, values in found.items()}
 
 

@@ -21,6 +21,7 @@ from fitting.config import (  # noqa: E402
     FitConfig,
     ReadConfig,
     RenderConfig,
+    SearchConfig,
     StageConfig,
 )
 from fitting.terms import Term, Terms  # noqa: E402
@@ -33,6 +34,7 @@ SECTIONS = {
     "codes": CodesConfig,
     "detector": DetectorConfig,
     "render": RenderConfig,
+    "search": SearchConfig,
 }
 
 HEAD = """# Configuration

@@ -178,6 +178,12 @@ class SearchConfig(Record):
     )
     swap: bool = Field(default=False, description="a detector may have taken left for right, in runs of frames")
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="what every start goes through; no smoothness")
+    carry: float = Field(
+        default=1.0, ge=1, description="times the best one's cost: a photo's second-best start up to there goes on too"
+    )
+    carry_through: str | None = Field(
+        default=None, description="the recipe's stage after which the lower of the two counts; there must be one more"
+    )
 
 
 class FitConfig(Record):
@@ -252,7 +258,23 @@ class FitConfig(Record):
         config: FitConfig = parse(FitConfig, tree, str(path))
         for stage in (*config.stages, *(config.search.stages if config.search else ())):
             config.stage_terms(stage)  # a misspelt term is refused now, not after detection and earlier stages
+        if config.search is not None and config.search.carry > 1:
+            config.carried()
         return config, notes
+
+    def carried(self) -> tuple[StageConfig, ...]:
+        """The stages that a photo's second-best start goes through beside the best.
+
+        Raises ConfigError where the recipe has none of that name, or none after it.
+        """
+        assert self.search is not None
+        names = [stage.name for stage in self.stages]
+        if self.search.carry_through not in names[:-1]:
+            raise ConfigError(
+                f"search.carry_through: {self.search.carry_through!r} is none of the stages that have one after them: "
+                f"{', '.join(names[:-1]) or 'there are none'}"
+            )
+        return self.stages[: names.index(self.search.carry_through) + 1]
 
     def stage_terms(self, stage: StageConfig) -> Terms:
         """The terms of a stage: the recipe's with the stage's changes; a term set to null is off."""

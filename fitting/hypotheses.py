@@ -3,6 +3,9 @@ left: every one is fitted frame by frame, side by side, and each frame takes its
 
 In a clip the best ones must also follow each other: the choice is the cheapest path over the frames (Viterbi, 1967),
 so that a frame that could be seen from both sides goes with its neighbours. The lens is one for a whole clip.
+
+Of photos the second-best candidate may go on beside the best for some of the recipe's stages (`carry`): which of two
+basins is the deeper one often shows only there.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import roma
@@ -23,14 +26,14 @@ from fitting.config import FitConfig, SearchConfig, StageConfig
 from fitting.evidence import Case, apart, as_evidence
 from fitting.journal import Journal
 from fitting.layouts.sides import other_side, swapped
-from fitting.problem import Problem
+from fitting.path import cheapest_path, links
+from fitting.problem import Problem, pick
+from fitting.rivals import final_costs, race
 from fitting.solve import Progress, join, run_stages
 from fitting.start import fill_rotations, fill_rows, guess
 from fitting.terms import Evidence
 from fitting.types import Parameters
 
-TURN_SIGMA = 0.35  # radians from frame to frame: what a quick turn does at 25 frames per second
-DEAREST_TURN = 8.0  # what any turn costs at most: a cut that nobody marked must not forbid the truth
 MET = 0.2  # radians between two that look the same way
 SWAP_COST = 4.0  # of taking left for right, or of going back: swaps come in runs
 
@@ -42,6 +45,7 @@ class Found:
     case: Case  # with the camera and the sides that were found
     start: Parameters  # (1, frames)
     swapped: tuple[int, ...] = ()  # frames whose left and right were exchanged
+    stages: int = 0  # of the recipe's, how many the start has been through
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,46 @@ def search(case: Case, config: FitConfig, progress: Progress, journal: Journal |
     path = choose(tried, costs.cpu().numpy(), fitted, links(every[0].linked[0], seen))
     found = take(case, tried, fitted, seen, path)
     if not case.observations.is_clip:
-        return found
+        return (
+            found
+            if wanted.carry <= 1
+            else carry_on(case, config, tried, Fitted(fitted, costs, seen), progress, journal)
+        )
     return replace(found, start=calm(found.start, every[0].linked[0], every[0].fps))
+
+
+class Fitted(NamedTuple):
+    """What all candidates came to in the frames in which something is seen."""
+
+    parameters: list[Parameters]  # candidate by candidate, every frame a problem
+    costs: Float[Tensor, "frames candidates"]
+    seen: Int[Tensor, " frames"]
+
+
+def carry_on(
+    case: Case, config: FitConfig, tried: list[Candidate], fitted: Fitted, progress: Progress, journal: Journal | None
+) -> Found:
+    """Every photo's best candidate, and its second-best where that is not much dearer, through the recipe's stages up
+    to `carry_through`; the lower of the two counts from there on."""
+    assert config.search is not None
+    costs, seen = fitted.costs.nan_to_num(nan=torch.inf), fitted.seen
+    order = costs.argsort(dim=1)[:, :2]
+    best, second = order[:, 0], order[:, -1]
+    price = costs.gather(1, order)
+    rivals = torch.nonzero((second != best) & (price[:, -1] <= config.search.carry * price[:, 0]))[:, 0]
+    first = photos(take(case, tried, fitted.parameters, seen, best.cpu().numpy()), config).select(seen)
+    other = photos(take(case, tried, fitted.parameters, seen, second.cpu().numpy()), config).select(seen[rivals])
+    result, row = race(side_by_side([first, other]), rivals, config, progress, journal)
+    end, path = pick(result, row), torch.where(row < len(seen), best, second)
+    known = Parameters({name: value for name, value in end.items() if name in tried[0].start})
+    found = take(case, tried, [known] * len(tried), seen, path.cpu().numpy())
+    return replace(found, stages=len(config.carried()))
+
+
+def photos(found: Found, config: FitConfig) -> Problem:
+    """Every frame from the candidate that was chosen for it."""
+    one = Candidate(found.case, found.start, 1.0, swapped=False)
+    return independent(one, as_evidence(found.case, found.start), config)
 
 
 def run_candidates(
@@ -184,21 +226,6 @@ def side_by_side(problems: list[Problem]) -> Problem:
     return replace(first, evidence=evidence, K=torch.cat([p.K for p in problems]), start=start, base=start)
 
 
-def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float[Tensor, " problems"]:
-    """What the last stage's terms say of the result."""
-    terms = config.stage_terms(config.stages[-1]).named()
-    with torch.no_grad():
-        return replace(problem, terms=terms, base=found).total(found)
-
-
-def links(linked: Bool[Tensor, " links"], seen: Int[Tensor, " some"]) -> Float[np.ndarray, " links"]:
-    """Between each seen frame and the next seen one: 1 / frames apart, 0 across a cut or between photos."""
-    whole = torch.cat([torch.zeros(1, dtype=torch.long), torch.cumsum(linked.cpu().long(), 0)])
-    first, after = seen[:-1].cpu(), seen[1:].cpu()
-    unbroken = whole[after] - whole[first] == after - first
-    return torch.where(unbroken, 1.0 / (after - first), 0.0).numpy()
-
-
 def choose(
     tried: list[Candidate],
     costs: Float[np.ndarray, "frames candidates"],
@@ -219,26 +246,6 @@ def choose(
         path, cost = cheapest_path(costs[:, group], turns[:, torch.as_tensor(group)], change, link)
         paths.append((cost, group[path]))
     return min(paths, key=lambda found: found[0])[1]
-
-
-def cheapest_path(
-    costs: Float[np.ndarray, "frames candidates"],
-    turns: Float[Tensor, "frames candidates 3 3"],
-    change: Float[np.ndarray, "candidates candidates"],
-    link: Float[np.ndarray, " links"],
-) -> tuple[Int[np.ndarray, " frames"], float]:
-    """Viterbi: a step between frames costs its turn, and `change` for another candidate."""
-    angle = roma.rotmat_geodesic_distance(turns[:-1, :, None], turns[1:, None]).double().cpu().numpy()
-    steps = (0.5 * (angle / TURN_SIGMA) ** 2).clip(max=DEAREST_TURN) + change
-    best, came = costs[0], []
-    for k in range(len(costs) - 1):
-        total = best[:, None] + link[k] * steps[k]
-        came.append(total.argmin(axis=0))
-        best = total.min(axis=0) + costs[k + 1]
-    path = [int(best.argmin())]
-    for back in reversed(came):
-        path.append(int(back[path[-1]]))
-    return np.array(path[::-1]), float(best.min())
 
 
 def take(

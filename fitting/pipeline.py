@@ -110,7 +110,7 @@ def fit_once(case: Case, config: FitConfig, watcher: Watcher, journal: Journal |
     if found.swapped:
         frames = ", ".join(map(str, found.swapped))
         watcher.note(f"person {case.observations.person}: left and right were exchanged in frame {frames}")
-    return solve(found.case, found.start, config, watcher.progress, journal)
+    return solve(found.case, found.start, config, watcher.progress, journal, found.stages)
 
 
 def write(solution: Solution, so_far: list[Solution], config: FitConfig, watcher: Watcher) -> None:

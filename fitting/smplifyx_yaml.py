@@ -59,7 +59,7 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
         "read": {"sequence": "photos"},  # SMPLify-X fits every picture by itself
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
-        "search": {"stages": [camera_stage(), stages[0]]},
+        "search": {"stages": [camera_stage(), {**stages[0], "iterations": 10}]},  # enough to tell starts apart
         "stages": [*(stages[1:] or stages), *once_more(stages[-1])],  # the search has been through the first
     }
     if "max_persons" in theirs:
@@ -168,7 +168,7 @@ def once_more(last: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Theirs ends with the last stage. Once more with fingers and jaw that begin at rest: on the way some wind
     themselves round wrong points, where no descent finds back from. It counts where it ends lower."""
     wound = [name for name in ("left_hand_pose", "right_hand_pose", "jaw_pose") if name in last["free"]]
-    return [{**last, "name": "once more", "anew": wound, "tolerance": 1e-4}] if wound else []
+    return [{**last, "name": "once more", "anew": wound, "tolerance": 3e-5}] if wound else []
 
 
 def contact_term(theirs: Mapping[str, Any], k: int) -> dict[str, Any] | None:

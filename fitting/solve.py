@@ -42,9 +42,10 @@ def solve(
     config: FitConfig,
     progress: Progress = lambda *_: None,
     journal: Journal | None = None,
+    begun: int = 0,
 ) -> Solution:
-    """Runs the stages on a clip as one problem, on photos as one problem each; with a journal, those that it does not
-    know yet.
+    """Runs the stages on a clip as one problem, on photos as one problem each, without the first few, `begun`, that the
+    start has been through; with a journal, those that it does not know yet.
 
     `start` is (1, frames). The objective of the last stage is never higher at the result than at the start: a problem
     whose result is worse keeps its start and says so. Raises ConfigError for a block that the body does not have.
@@ -69,7 +70,8 @@ def solve(
         free=(),
     )
     fittable = torch.nonzero(evidence.seen.any(dim=1))[:, 0]
-    result, iterations, stop = run_stages(problem.select(fittable), config, progress, journal)
+    to_come = config.model_copy(update={"stages": config.stages[begun:]})
+    result, iterations, stop = run_stages(problem.select(fittable), to_come, progress, journal)
     result, stop = keep_better(problem.select(fittable), pick(start, fittable), result, stop)
     stop = name_stagnation(problem.select(fittable), result, stop)
     solution = summarise(case, problem, fittable, result, iterations, stop, time.perf_counter() - began)
@@ -112,9 +114,10 @@ def with_error_bars(
 
 
 def run_stages(
-    problem: Problem, config: FitConfig, progress: Progress, journal: Journal | None = None
+    problem: Problem, config: FitConfig, progress: Progress, journal: Journal | None = None, bar: Tensor | None = None
 ) -> tuple[Parameters, Tensor, list[Stop]]:
-    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop.
+    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop. `bar`, of
+    each problem: what is not worth going on with, should it end higher; for one stage.
 
     Chunks are solved in as many threads as torch has, each with one: large products gain less from a second thread than
     all else does.
@@ -123,6 +126,7 @@ def run_stages(
     threads = torch.get_num_threads() if problem.K.device.type == "cpu" and count > SMALLEST_CHUNK else 1
     size = min(config.chunk, max(SMALLEST_CHUNK, -(-count // threads)))
     parts = [problem.select(rows) for rows in torch.arange(count, device=problem.K.device).split(size)]
+    bars = [None] * len(parts) if bar is None else bar.split(size)
     pages = [Page.blank(part) for part in parts] if journal is None else journal.pages(parts, config)
     done = [part.count * page.reached.stages / len(config.stages) for part, page in zip(parts, pages, strict=True)]
 
@@ -131,7 +135,7 @@ def run_stages(
         for stage in config.stages[reached.stages :]:
             chunk = replace(chunk, base=reached.base)
             chunk = prepare(chunk, stage, config.stage_terms(stage).settled(chunk.evidence))
-            chunk, minimum = run_stage(chunk, stage) if not stage.anew else run_anew(chunk, stage)
+            chunk, minimum = run_anew(chunk, stage) if stage.anew else run_stage(chunk, stage, bars[number])
             reached = reached.after(chunk.base, minimum.iterations, minimum.stop)
             pages[number].save(reached)
             done[number] += chunk.count / len(config.stages)
@@ -157,18 +161,21 @@ def in_threads(run: Callable[[int], Found], count: int, threads: int) -> list[Fo
 
 def run_anew(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
     """A stage from some blocks at rest; problems that it leaves higher than they were stay as they were."""
-    moved, minimum = run_stage(anew.at_rest(problem, stage.anew), stage)
+    with torch.no_grad():
+        bar = problem.total(problem.base)
+    moved, minimum = run_stage(anew.at_rest(problem, stage.anew), stage, bar)
     return anew.keep_lower(problem, moved.base)[0], minimum
 
 
-def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
-    """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over."""
+def run_stage(problem: Problem, stage: StageConfig, bar: Tensor | None = None) -> tuple[Problem, Minimum | Rest]:
+    """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over. Only Newton's method
+    looks at the bar."""
     options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
     chosen = keyframes(problem, stage.keyframes)
     part = (problem if chosen is None else problem.at(chosen)).watching()
     if stage.bends and stage.solver == "lm" and has_model(part):
         newton = Newton(part)
-        rest = saddle_free.minimise(newton, newton.unknowns, options, part.K)
+        rest = saddle_free.minimise(newton, newton.unknowns, options, part.K, bar)
         return replace(problem, base=newton.here), rest
     if stage.solver == "lm" and excerpt.is_worth_it(part):
         part, options = excerpt.begin(part, options)

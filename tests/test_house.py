@@ -53,7 +53,12 @@ ALLOWED = {
     },
     "start": {"config", "evidence", "gaps", "posture", "rigid", "types", "camera"},
     "calm": {"types"},
-    "hypotheses": {"calm", "config", "evidence", "journal", "layouts", "problem", "solve", "start", "terms", "types"},
+    "path": set(),
+    "rivals": {"config", "journal", "problem", "solve", "types"},
+    "hypotheses": {
+        "calm", "config", "evidence", "journal", "layouts", "path", "problem", "rivals", "solve", "start", "terms",
+        "types",
+    },
     "stagnation": {"problem", "types"},
     "summary": {"evidence", "problem", "start", "types", "camera"},
     "steering": {"problem"},

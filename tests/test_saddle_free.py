@@ -3,7 +3,7 @@
 import torch
 
 from fitting.solvers import SolverOptions, saddle_free
-from fitting.solvers.saddle_free import Model, absolute_factor, solve
+from fitting.solvers.saddle_free import Model, absolute_factor, solve, solve_absolute
 from fitting.types import Stop
 
 
@@ -117,3 +117,27 @@ def test_the_absolute_factor_is_that_of_the_blocks():
             seen += size == 2
             column += size
     assert seen > 0  # such blocks are met
+
+
+def test_by_cholesky_or_by_absolute_blocks_it_is_the_same_matrix():
+    """One positive definite, one indefinite: |L D L'| of the first is the matrix itself."""
+    torch.manual_seed(0)
+    some = torch.randn(2, 7, 7, dtype=torch.float64)
+    sure = some[0] @ some[0].mT + torch.eye(7)
+    matrix, right = torch.stack([sure, some[1] + some[1].mT]), torch.randn(2, 7, dtype=torch.float64)
+    found = solve_absolute(matrix.tril(), right)
+    torch.testing.assert_close(found[0], torch.linalg.solve(sure, right[0]))
+    expected = torch.linalg.ldl_solve(*absolute_factor(matrix), right[..., None])[..., 0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_has_no_hope_of_its_bar_stops():
+    """The same start four times; -1/4 is the end. A bar within reach changes nothing, one below all hope ends it."""
+    start = torch.tensor([[0.5, 1.0]], dtype=torch.float64).expand(4, 2)
+    function = Function(lambda x, rows: double_well(x, 0 * rows), start)
+    bar = torch.tensor([torch.inf, 0.0, -0.2, -9.0], dtype=torch.float64)
+    found = saddle_free.minimise(function, 2, SolverOptions(tolerance=1e-12), start, bar)
+    alone, _ = run(double_well, start[:1], tolerance=1e-12)
+    torch.testing.assert_close(found.value[:3], alone.value.expand(3))
+    assert found.iterations[:3].tolist() == alone.iterations.tolist() * 3
+    assert found.stop[3] is Stop.NO_DESCENT and found.iterations[3] == 3

@@ -6,7 +6,7 @@ import roma
 import torch
 from conftest import random_arrays
 
-from fitting.bodies import SkinnedBody
+from fitting.bodies import SkinnedBody, skinning
 from fitting.types import Parameters
 
 
@@ -89,3 +89,19 @@ def test_a_shared_identity_is_broadcast_over_frames(random_body):
         {"betas": parameters["betas"].expand(1, 3, -1), "scale": parameters["scale"].expand(1, 3, -1)}
     )
     torch.testing.assert_close(random_body.pose(parameters).points, random_body.pose(repeated).points)
+
+
+@pytest.mark.parametrize("problems, frames", [(1, 1), (3, 4)])
+def test_entries_turned_together_are_those_turned_joint_by_joint(random_body, monkeypatch, problems, frames):
+    """Places at rest are one for all problems, as a fixed shape's are, or one for each."""
+    skin, joints = random_body.skin, len(random_body.skeleton.parents)
+    torch.manual_seed(0)
+    rotations = roma.random_rotmat((problems, frames, joints)).to(skin.template)
+    places = torch.randn(problems, frames, joints, 3).to(skin.template)
+    for one in (1, problems):
+        rest = skin.template + torch.randn(one, 1, len(skin.template), 3).to(skin.template)
+        at_rest = torch.randn(one, 1, joints, 3).to(skin.template)
+        found = skinning.turn_entries(skin, rest, at_rest, rotations, places)
+        monkeypatch.setattr(skinning, "FEW_IN_ALL", 0)
+        monkeypatch.setattr(skinning, "FEW_ENTRIES", 0)
+        torch.testing.assert_close(found, skinning.skin_entries(skin, rest, at_rest, rotations, places))

@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("smplx")
 
+from benchmarks import smplifyx_reference
 from benchmarks.body_truth import draw_people
 from benchmarks.smplifyx_objective import (
     CONTOUR,
@@ -21,8 +22,17 @@ from benchmarks.smplifyx_objective import (
     project,
     total_loss,
 )
-from benchmarks.smplifyx_reference import Counter, minimise, place_camera
+from benchmarks.smplifyx_reference import (
+    Counter,
+    StageLoss,
+    TorsoLoss,
+    by_itself,
+    fit_frame,
+    minimise,
+    place_camera,
+)
 from benchmarks.smplifyx_table import frame_of, joints_of, seen_in, to_reference
+from benchmarks.smplifyx_together import Asked, evaluate, fit_together
 from fitting import bodies
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
 from fitting.evidence import embedded_points
@@ -150,3 +160,45 @@ def test_people_are_seen_with_the_stated_noise(body):
     assert (many.observations.keypoints[many.observations.confidence == 0] == 0).all()
     height = np.ptp(clean[..., 1], axis=1)
     assert (height > 250).all() and (height < 1000).all()
+
+
+def test_losses_of_many_are_each_one_s(people, mesh, fits):
+    """Values and slopes, of two kinds and different stages, in a batch with rows that nobody waits for."""
+    seen = [seen_in(people, k, torch.float64) for k in range(PEOPLE)]
+    near = [{name: value + 0.01 for name, value in frame_of(fits, k).items()} for k in range(PEOPLE)]
+    losses = [
+        StageLoss(seen[0], STAGES[4]),
+        TorsoLoss(seen[1], near[1]["transl"][0, 2] + 0.3),
+        StageLoss(seen[2], STAGES[0]),
+    ]
+    rows = [None, *(Asked(fit, loss) for fit, loss in zip(near, losses, strict=True))]
+    answers = evaluate(mesh, rows)
+    assert answers[0] is None
+    for k in range(PEOPLE):
+        fit = {name: value.clone().requires_grad_() for name, value in near[k].items()}
+        value = by_itself(mesh)(fit, losses[k])
+        value.backward()
+        assert float(answers[k + 1].value) == pytest.approx(float(value), rel=1e-12)
+        for name, part in fit.items():
+            if part.grad is not None:
+                torch.testing.assert_close(answers[k + 1].slopes[name], part.grad, rtol=1e-9, atol=1e-6)
+
+
+def test_frames_side_by_side_end_where_they_end_alone(monkeypatch, people, mesh):
+    """Two at once, so that the third comes when one has ended; few steps, for even rounding grows on the way."""
+    monkeypatch.setattr(smplifyx_reference, "STEPS", 1)
+    monkeypatch.setattr(smplifyx_reference, "INNER", 4)
+    seen = [seen_in(people, k, torch.float64) for k in range(PEOPLE)]
+    found = dict(fit_together(mesh, seen, at_once=2))
+    assert sorted(found) == [0, 1, 2]
+    for k, result in found.items():
+        alone = fit_frame(mesh, seen[k])
+        assert result.evaluations == alone.evaluations and result.loss == pytest.approx(alone.loss, rel=1e-6)
+        for name, value in alone.fit.items():
+            torch.testing.assert_close(result.fit[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_what_goes_wrong_in_one_frame_is_heard_of(monkeypatch, people, mesh):
+    monkeypatch.setattr(smplifyx_reference, "STAGES", ("no weights",))
+    with pytest.raises(AttributeError, match="hand_points"):
+        list(fit_together(mesh, [seen_in(people, 0, torch.float64)]))

@@ -56,12 +56,21 @@ def turn_bends(
             below = order[upper.joints][:, lower.joints]
             if below.any():
                 rows, columns = left[:, upper.joints].flatten(1, 2), right[:, :, lower.joints].flatten(2)
-                half = (rows @ columns) * below.repeat_interleave(3, dim=0).repeat_interleave(3, dim=1)
-                half = half if lower.steps is None else half @ lower.steps
-                half = half if upper.steps is None else upper.steps.mT @ half
-                found[:, row, column] += half
-                found[:, column, row] += half.mT
+                if lower.steps is not None and (below == below[:, :1]).all():
+                    columns, below = columns @ lower.steps, below[:, :1]  # all of it hangs on the same: it is a limb
+                    lower = Part(lower.joints, None)
+                mask = below.repeat_interleave(3, dim=0)
+                mask = mask if below.shape[1] == 1 else mask.repeat_interleave(3, dim=1)
+                found[:, row, column] += chain(upper, (rows @ columns).mul_(mask), lower)
+                # Its transpose as a product of its own: to read it across memory takes longer.
+                found[:, column, row] += chain(lower, (columns.mT @ rows.mT).mul_(mask.mT), upper)
     return found
+
+
+def chain(left: Part, half: Float[Tensor, "batch _ _"], right: Part) -> Float[Tensor, "batch _ _"]:
+    """By turns of joints as by what they are decoded from."""
+    half = half if right.steps is None else half @ right.steps
+    return half if left.steps is None else left.steps.mT @ half
 
 
 def sides(
@@ -82,13 +91,17 @@ def hanging(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
 def joint_moments(
     body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"]
 ) -> Float[Tensor, "batch joints 3 3"]:
-    """d F' - (F . d) I, summed over what hangs on each joint."""
-    F = forces[:, final_points(body.contour, body.skin.points)[body.skin.entry_point]]
-    arms = (pose.entries[..., None] * F[..., None, :]).flatten(2)
-    every = torch.cat([arms, pose.masses[..., None] * F], dim=2)
-    joints = len(body.skeleton.parents)
-    sums = every.new_zeros(len(every), joints, 12).index_add_(1, joint_of_entries(body.skin), every)
-    below = subtree(body.skeleton.parents).to(forces) @ sums
-    found = below[..., :9].unflatten(2, (3, 3)) - pose.places[..., None] * below[..., None, 9:]
-    trace = found.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    return found - trace[..., None, None] * torch.eye(3).to(forces)
+    """d F' - (F . d) I, summed over what hangs on each joint. Axes stand first: products of threes are slow where they
+    are what lies side by side."""
+    final = final_points(body.contour, body.skin.points)[body.skin.entry_point]
+    F = forces.permute(2, 0, 1).index_select(2, final)  # 3, batch, entries
+    every = F.new_empty(4, *F.shape)
+    torch.mul(pose.entries.permute(2, 0, 1)[:, None], F, out=every[:3])
+    torch.mul(pose.masses, F, out=every[3])
+    below = subtree(body.skeleton.parents).to(forces)[:, joint_of_entries(body.skin)]
+    sums = every @ below.mT  # 4, 3, batch, joints
+    found = sums[:3] - pose.places.permute(2, 0, 1)[:, None] * sums[3]
+    trace = found[0, 0] + found[1, 1] + found[2, 2]
+    for axis in range(3):
+        found[axis, axis] -= trace
+    return found.permute(2, 3, 0, 1).contiguous()

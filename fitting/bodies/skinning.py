@@ -24,6 +24,8 @@ from torch import Tensor
 
 FEW_ENTRIES = 500
 """Entries per joint, over all frames, up to which a rotation for each is copied rather than looping over joints."""
+FEW_IN_ALL = 1024
+"""Entries of a skin, one for each rest position, up to which the same is done for many frames."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,9 @@ def skin_entries(
 
     One matrix product per joint, with no copy of a rotation per point; all at once where there is little to copy.
     """
+    many = rotations[:, :, 0, 0, 0].numel()
+    if len(skin.entry_point) <= FEW_IN_ALL and many * len(skin.entry_point) > FEW_ENTRIES * len(skin.joint_counts):
+        return turn_entries(skin, rest, joints_rest, rotations, places)
     if len(skin.entry_point) * rotations[:, :, 0, 0, 0].numel() <= FEW_ENTRIES * len(skin.joint_counts):
         carrier = joint_of_entries(skin)
         local = rest[:, :, skin.entry_rest] - joints_rest[:, :, carrier]
@@ -252,6 +257,27 @@ def skin_entries(
         posed = local @ rotations[:, :, joint].mT + places[:, :, joint, None]
         parts.append(posed * skin.entry_weight[entries, None])
     return torch.cat(parts, dim=2)
+
+
+def turn_entries(
+    skin: Skin,
+    rest: Float[Tensor, "#problems #frames rests 3"],
+    joints_rest: Float[Tensor, "#problems #frames joints 3"],
+    rotations: Float[Tensor, "problems frames joints 3 3"],
+    places: Float[Tensor, "problems frames joints 3"],
+) -> Float[Tensor, "problems frames entries 3"]:
+    """`skin_entries` of few entries in many frames: axes stand first, for threes that lie side by side are slow."""
+    carrier = joint_of_entries(skin)
+    local = axes_first(rest)[..., skin.entry_rest] - axes_first(joints_rest)[..., carrier]
+    R = rotations.permute(3, 4, 0, 1, 2).index_select(4, carrier)
+    turned = axes_first(places).index_select(3, carrier)
+    for axis in range(3):
+        turned.addcmul_(R[:, axis], local[axis])
+    return turned.mul_(skin.entry_weight).permute(1, 2, 3, 0).contiguous()
+
+
+def axes_first(vectors: Float[Tensor, "problems frames some 3"]) -> Float[Tensor, "3 problems frames some"]:
+    return vectors.permute(3, 0, 1, 2)
 
 
 def joint_of_entries(skin: Skin) -> Int[Tensor, " entries"]:

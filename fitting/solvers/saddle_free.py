@@ -30,7 +30,8 @@ MORE, RETRY = 8.0, 1e-4  # damping after a rejected step: times so much, and at 
 BARRIER, FORGET = 2.0, 0.5  # times a damping that was too little: no less for a while; what is left of it a step later
 FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem
-AT_ONCE = 16  # matrices that are factored together
+AT_ONCE = 32  # matrices that are factored together
+HOPE = 5.0  # steps as good as the next must lead below the bar, where there is one
 SMALLEST = 1e-12  # of D, where the matrix has a diagonal of ones
 
 
@@ -120,9 +121,16 @@ class State:
             self.stop[row] = reason
 
 
-def minimise(objective: Bending, unknowns: int, options: SolverOptions, like: Tensor) -> Rest:
+def minimise(
+    objective: Bending,
+    unknowns: int,
+    options: SolverOptions,
+    like: Tensor,
+    bar: Float[Tensor, " problems"] | None = None,
+) -> Rest:
     """Steps are (problems, unknowns), in natural steps, with the dtype and on the device of `like`. The objective never
-    rises. A problem whose model is not finite stops where it is."""
+    rises. A problem whose model is not finite stops where it is; so does, after a few steps, one that has no hope of
+    ending below its bar."""
     state = State.begin(objective, unknowns, like)
     while True:
         rows = torch.nonzero(state.running & (state.iterations < options.iterations))[:, 0]
@@ -136,6 +144,10 @@ def minimise(objective: Bending, unknowns: int, options: SolverOptions, like: Te
         state.finish(rows[broken], Stop.NOT_FINITE)
         state.finish(rows[done], Stop.CONVERGED)
         going = ~(done | broken)
+        if bar is not None:
+            hopeless = going & (state.value[rows] - HOPE * predicted > bar[rows]) & (state.iterations[rows] >= QUIET)
+            state.finish(rows[hopeless], Stop.NO_DESCENT)
+            going &= ~hopeless
         if going.any():
             attempt(objective, state, rows[going], Trial(step[going].to(like), predicted[going]), options.tolerance)
 
@@ -172,14 +184,26 @@ def attempt(objective: Bending, state: State, rows: Tensor, trial: Trial, tolera
 
 
 def solve(model: Model, damping: Float[Tensor, " rows"]) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
-    """The step, and the decrease that the absolute matrix foretells."""
+    """The step, and the decrease that the absolute matrix foretells. In the matrix's own precision: it is no more exact
+    than that, and others take twice as long."""
     gradient, unit = model.gradient, model.scale.rsqrt()
-    held = (model.matrix * unit[:, :, None]).mul_(unit[:, None])
+    natural = unit.to(model.matrix)
+    held = (model.matrix * natural[:, :, None]).mul_(natural[:, None])
     held.diagonal(dim1=1, dim2=2).add_(damping[:, None] + gradient.abs() / model.reach * unit.square())
-    factor, pivots = absolute_factor(held)
     right = -gradient * unit
-    solved = torch.linalg.ldl_solve(factor, pivots, right[..., None])[..., 0]
+    solved = solve_absolute(held, right.to(held)).to(right)
     return solved * unit, 0.5 * ((right * solved).sum(dim=1) + damping * solved.square().sum(dim=1))
+
+
+def solve_absolute(matrix: Float[Tensor, "rows n n"], right: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+    """By L |D| L', which is the matrix itself where that is positive definite: then by Cholesky's L L', in half the
+    time."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    found = torch.cholesky_solve(right[..., None], factor)[..., 0]
+    bent = torch.nonzero(failed)[:, 0]
+    if len(bent):
+        found[bent] = torch.linalg.ldl_solve(*absolute_factor(matrix[bent]), right[bent][..., None])[..., 0]
+    return found
 
 
 def absolute_factor(
