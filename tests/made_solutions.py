@@ -45,7 +45,7 @@ class FakeBody(Body):
     uv = None
     uv_faces = None
     sliding = slice(0, 0)
-    surface = mesh = bones = None
+    surface = mesh = bones = sizes = None
 
     def __init__(self, name: str = "open_head", textured: bool = False, ball: trimesh.Trimesh = BALL) -> None:
         self.name = name
