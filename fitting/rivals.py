@@ -32,11 +32,11 @@ def race(
     best = torch.arange(photos, device=rivals.device)
     left = torch.arange(len(rivals), device=rivals.device)
 
-    def go(rows: Tensor, stage: StageConfig, bar: Tensor | None = None) -> Float[Tensor, " rows"]:
+    def go(rows: Tensor, stage: StageConfig) -> Float[Tensor, " rows"]:
         """Some problems through a stage, and what they cost there."""
         nonlocal standing
         some, alone = replace(both, base=standing).select(rows), config.model_copy(update={"stages": (stage,)})
-        moved = run_stages(some, alone, lambda _, done, count: progress("comparing", done, count), journal, bar)[0]
+        moved = run_stages(some, alone, lambda _, done, count: progress("comparing", done, count), journal)[0]
         kept = (name for name in moved if name in standing)
         standing = Parameters({name: standing[name].index_copy(0, rows, moved[name]) for name in kept})
         return final_costs(some, moved, alone)
@@ -49,11 +49,9 @@ def race(
         over = met | (is_next_last & (torch.maximum(gap, 1 / gap) > BEHIND)) | ~torch.isfinite(gap)
         won = left[over & (gap < 1)]
         best[rivals[won]], left = photos + won, left[~over]
-    costs = go(best, stages[-1])
-    if len(left):
-        bar = costs[rivals[left]]
-        won = left[go(photos + left, stages[-1], bar) < bar]
-        best[rivals[won]] = photos + won
+    costs = go(torch.cat([best, photos + left]), stages[-1])
+    won = left[costs[photos:] < costs[rivals[left]]]
+    best[rivals[won]] = photos + won
     return standing, best
 
 

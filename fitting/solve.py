@@ -114,10 +114,9 @@ def with_error_bars(
 
 
 def run_stages(
-    problem: Problem, config: FitConfig, progress: Progress, journal: Journal | None = None, bar: Tensor | None = None
+    problem: Problem, config: FitConfig, progress: Progress, journal: Journal | None = None
 ) -> tuple[Parameters, Tensor, list[Stop]]:
-    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop. `bar`, of
-    each problem: what is not worth going on with, should it end higher; for one stage.
+    """Every stage on every chunk of independent problems; iterations and the last stage's reason to stop.
 
     Chunks are solved in as many threads as torch has, each with one: large products gain less from a second thread than
     all else does.
@@ -126,7 +125,6 @@ def run_stages(
     threads = torch.get_num_threads() if problem.K.device.type == "cpu" and count > SMALLEST_CHUNK else 1
     size = min(config.chunk, max(SMALLEST_CHUNK, -(-count // threads)))
     parts = [problem.select(rows) for rows in torch.arange(count, device=problem.K.device).split(size)]
-    bars = [None] * len(parts) if bar is None else bar.split(size)
     pages = [Page.blank(part) for part in parts] if journal is None else journal.pages(parts, config)
     done = [part.count * page.reached.stages / len(config.stages) for part, page in zip(parts, pages, strict=True)]
 
@@ -135,7 +133,7 @@ def run_stages(
         for stage in config.stages[reached.stages :]:
             chunk = replace(chunk, base=reached.base)
             chunk = prepare(chunk, stage, config.stage_terms(stage).settled(chunk.evidence))
-            chunk, minimum = run_anew(chunk, stage) if stage.anew else run_stage(chunk, stage, bars[number])
+            chunk, minimum = run_anew(chunk, stage) if stage.anew else run_stage(chunk, stage)
             reached = reached.after(chunk.base, minimum.iterations, minimum.stop)
             pages[number].save(reached)
             done[number] += chunk.count / len(config.stages)
@@ -161,21 +159,18 @@ def in_threads(run: Callable[[int], Found], count: int, threads: int) -> list[Fo
 
 def run_anew(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
     """A stage from some blocks at rest; problems that it leaves higher than they were stay as they were."""
-    with torch.no_grad():
-        bar = problem.total(problem.base)
-    moved, minimum = run_stage(anew.at_rest(problem, stage.anew), stage, bar)
+    moved, minimum = run_stage(anew.at_rest(problem, stage.anew), stage)
     return anew.keep_lower(problem, moved.base)[0], minimum
 
 
-def run_stage(problem: Problem, stage: StageConfig, bar: Tensor | None = None) -> tuple[Problem, Minimum | Rest]:
-    """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over. Only Newton's method
-    looks at the bar."""
+def run_stage(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
+    """One stage on all frames, or on `keyframes` of them: then only what is shared is taken over."""
     options = SolverOptions(stage.iterations, stage.tolerance, stage.step)
     chosen = keyframes(problem, stage.keyframes)
     part = (problem if chosen is None else problem.at(chosen)).watching()
     if stage.bends and stage.solver == "lm" and has_model(part):
         newton = Newton(part)
-        rest = saddle_free.minimise(newton, newton.unknowns, options, part.K, bar)
+        rest = saddle_free.minimise(newton, newton.unknowns, options, part.K)
         return replace(problem, base=newton.here), rest
     if stage.solver == "lm" and excerpt.is_worth_it(part):
         part, options = excerpt.begin(part, options)

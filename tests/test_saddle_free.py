@@ -129,15 +129,3 @@ def test_by_cholesky_or_by_absolute_blocks_it_is_the_same_matrix():
     torch.testing.assert_close(found[0], torch.linalg.solve(sure, right[0]))
     expected = torch.linalg.ldl_solve(*absolute_factor(matrix), right[..., None])[..., 0]
     torch.testing.assert_close(found, expected)
-
-
-def test_what_has_no_hope_of_its_bar_stops():
-    """The same start four times; -1/4 is the end. A bar within reach changes nothing, one below all hope ends it."""
-    start = torch.tensor([[0.5, 1.0]], dtype=torch.float64).expand(4, 2)
-    function = Function(lambda x, rows: double_well(x, 0 * rows), start)
-    bar = torch.tensor([torch.inf, 0.0, -0.2, -9.0], dtype=torch.float64)
-    found = saddle_free.minimise(function, 2, SolverOptions(tolerance=1e-12), start, bar)
-    alone, _ = run(double_well, start[:1], tolerance=1e-12)
-    torch.testing.assert_close(found.value[:3], alone.value.expand(3))
-    assert found.iterations[:3].tolist() == alone.iterations.tolist() * 3
-    assert found.stop[3] is Stop.NO_DESCENT and found.iterations[3] == 3

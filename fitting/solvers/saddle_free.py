@@ -31,7 +31,6 @@ BARRIER, FORGET = 2.0, 0.5  # times a damping that was too little: no less for a
 FAITHFUL = 1e-2  # damping up to which the matrix is the objective's own
 QUIET = 3  # small decreases in a row that end a problem
 AT_ONCE = 32  # matrices that are factored together
-HOPE = 5.0  # steps as good as the next must lead below the bar, where there is one
 SMALLEST = 1e-12  # of D, where the matrix has a diagonal of ones
 
 
@@ -121,16 +120,9 @@ class State:
             self.stop[row] = reason
 
 
-def minimise(
-    objective: Bending,
-    unknowns: int,
-    options: SolverOptions,
-    like: Tensor,
-    bar: Float[Tensor, " problems"] | None = None,
-) -> Rest:
+def minimise(objective: Bending, unknowns: int, options: SolverOptions, like: Tensor) -> Rest:
     """Steps are (problems, unknowns), in natural steps, with the dtype and on the device of `like`. The objective never
-    rises. A problem whose model is not finite stops where it is; so does, after a few steps, one that has no hope of
-    ending below its bar."""
+    rises. A problem whose model is not finite stops where it is."""
     state = State.begin(objective, unknowns, like)
     while True:
         rows = torch.nonzero(state.running & (state.iterations < options.iterations))[:, 0]
@@ -144,10 +136,6 @@ def minimise(
         state.finish(rows[broken], Stop.NOT_FINITE)
         state.finish(rows[done], Stop.CONVERGED)
         going = ~(done | broken)
-        if bar is not None:
-            hopeless = going & (state.value[rows] - HOPE * predicted > bar[rows]) & (state.iterations[rows] >= QUIET)
-            state.finish(rows[hopeless], Stop.NO_DESCENT)
-            going &= ~hopeless
         if going.any():
             attempt(objective, state, rows[going], Trial(step[going].to(like), predicted[going]), options.tolerance)
 
