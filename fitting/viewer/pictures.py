@@ -13,12 +13,14 @@ LONGEST = 800
 
 
 class FrameStore:
-    """Frames by number as soon as they are read. `on_read` hears of every one."""
+    """Frames by number as soon as they are read, which begins with `start`. `on_read` hears of every one."""
 
     def __init__(self, frames: Iterator[np.ndarray] | None, on_read: Callable[[int], None] = lambda k: None) -> None:
         self._kept: list[bytes] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(frames or iter(()), on_read), daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def get(self, k: int) -> np.ndarray | None:

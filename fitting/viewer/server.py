@@ -53,6 +53,7 @@ class Viewer:
         self.controls.camera.on_click(lambda _: self.look_from_camera())
         self.look_from_camera()
         self.frames = FrameStore(input_pictures(self.results), self._picture_read)
+        self.frames.start()  # now that whoever hears of a frame finds it there
         self.show()
         self._player = threading.Thread(target=self._play, daemon=True)
         self._player.start()
