@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitting.problem import Problem, width
 from fitting.solvers import Blocks
-from fitting.terms import LENGTHS, BySize, Scene, Term
+from fitting.terms import LENGTHS, Scene, Term, counts_by_size
 from fitting.turns import inverse_left_jacobian, left_jacobian, turn_columns
 
 
@@ -174,7 +174,7 @@ def add_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Ten
 
 def add_lean_of_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
     """What ties differences that are counted in sizes of the body to its shape."""
-    residuals = term.residuals(scene) if isinstance(term, BySize) and term.by_size else None
+    residuals = term.residuals(scene) if counts_by_size(term) else None
     if residuals is None:
         return
     frames, first = scene.evidence.seen.shape[1], 0
@@ -199,7 +199,7 @@ def add_elementwise(collected: Ties | Frames, term: Term, scene: Scene, weights:
     slopes = sum_gradient(term, scene, names)
     curvature = slopes.square() * weights.repeat_interleave(slopes.shape[-1] // weights.shape[2], dim=-1)
     sizes = [scene.coordinates[name].shape[-1] for name in names]
-    if isinstance(term, BySize) and term.by_size:
+    if counts_by_size(term):
         residuals = term.residuals(scene)
         assert residuals is not None
         values = residuals.values[..., 0]

@@ -36,7 +36,7 @@ from fitting.pixels import OFFSETS
 from fitting.posterior import Posterior, arrow_of
 from fitting.problem import Problem, width
 from fitting.solvers import Arrow, Covariance
-from fitting.terms import BySize, Shape, Term
+from fitting.terms import Shape, Term, counts_by_size
 from fitting.types import Block, Parameters
 
 DOUBT = 0.5  # share of a shift by which it may be wrong itself; measured on known truth, benchmarks/error_bars.py
@@ -174,7 +174,7 @@ def pull(problem: Problem) -> Float[Tensor, "problems unknowns"]:
 
 def draws_near(term: Term) -> bool:
     """Not what is counted in proportion to the body."""
-    return term.draws_near and not (isinstance(term, BySize) and term.by_size)
+    return term.draws_near and not counts_by_size(term)
 
 
 def solved(arrow: Arrow, right: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from fitting.newton.marks import are_marks, marks_of
 from fitting.pixels import side_by_side
 from fitting.problem import Problem, differentiate, pick, term_cost
 from fitting.solvers.saddle_free import Model
-from fitting.terms import BySize, Scene, item_weights
+from fitting.terms import Scene, counts_by_size, item_weights
 from fitting.types import Parameters
 
 AT_ONCE = 256  # problems that are differentiated together
@@ -40,7 +40,7 @@ def has_model(problem: Problem) -> bool:
     """Whether all terms have their second order here: keypoints, coordinates of a single frame, skin."""
     others = [term for term in problem.terms.values() if term.structure not in (*BELIEFS, "surface")]
     others = [term for term in others if term.structure != "motion" and len(term.stencil) < 2]  # those tie frames
-    if any(isinstance(term, BySize) and term.by_size for term in problem.terms.values()):
+    if any(counts_by_size(term) for term in problem.terms.values()):
         return False  # those lean on the shape
     return problem.frames == 1 and are_marks(others) and "keypoint_offsets" not in problem.base
 

@@ -8,7 +8,7 @@ from fitting.terms.anchor import Anchor
 from fitting.terms.base import Evidence, PixelRows, Residuals, Scene, Term, item_weights, robust, robust_slope
 from fitting.terms.body_limits import AngleLimits, Bend
 from fitting.terms.body_pose import HandComponents, Hands, PoseGmm, PoseLatent, PoseLearned, PoseRest, Upright
-from fitting.terms.by_size import LENGTHS, BySize
+from fitting.terms.by_size import LENGTHS, counts_by_size
 from fitting.terms.interpenetration import Interpenetration
 from fitting.terms.keypoints import Keypoints, Openings
 from fitting.terms.motion import JointAcceleration
@@ -30,7 +30,6 @@ from fitting.terms.smoothness import Acceleration, Velocity
 
 __all__ = [
     "LENGTHS",
-    "BySize",
     "Evidence",
     "Keypoints",
     "Interpenetration",
@@ -40,6 +39,7 @@ __all__ = [
     "Scene",
     "Term",
     "Terms",
+    "counts_by_size",
     "item_weights",
     "robust",
     "robust_slope",

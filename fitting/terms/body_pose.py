@@ -14,9 +14,7 @@ from fitting.turns import cross_matrix, left_jacobian
 from fitting.types import PosePrior
 
 BODY = "body_pose"
-POSTURE = (
-    0.5  # seconds after which a posture is another: twice the sum of its correlations in captured motion, .4 to .7
-)
+POSTURE = 0.5  # seconds after which a posture is another: by the correlations of captured motion, 0.4 to 0.7
 COMPONENTS = ("left_hand_pca", "right_hand_pca")
 
 

@@ -25,3 +25,7 @@ class BySize(Term):
         if not self.by_size or "betas" not in scene.coordinates:
             return 1.0
         return scene.body.sizes.of(scene.coordinates["betas"])[..., None]
+
+
+def counts_by_size(term: Term) -> bool:
+    return isinstance(term, BySize) and term.by_size
