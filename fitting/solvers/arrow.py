@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fitting.solvers import compiled
 from fitting.solvers.chain import (
     Carry,
     Eliminated,
@@ -217,7 +218,10 @@ class FactoredChain:
     def _eliminate(self, blocks: Blocks, links: Links, carry: Carry, right: Right | None = None) -> Passed:
         diagonal = blocks.own.diagonal(dim1=-2, dim2=-1).double() + links.own
         stiffer = links._replace(own=links.own + stiffness(diagonal, self.damping[:, None]))
-        return eliminate(blocks.own, blocks.border, stiffer, carry, right, self.arrow.precision, right is not None)
+        precision = self.arrow.precision
+        if compiled.is_at_hand(len(diagonal), self.arrow.frames, stiffer):
+            return compiled.eliminate(blocks.own, blocks.border, stiffer, carry, right, precision)
+        return eliminate(blocks.own, blocks.border, stiffer, carry, right, precision, right is not None)
 
 
 Factored = FactoredFrame | FactoredChain

@@ -35,10 +35,12 @@ class Shelf:
     free: int  # bytes of memory left
     held: dict[int, Eliminated] = field(default_factory=dict)
     written: dict[int, tuple[Place | None, ...]] = field(default_factory=dict)
+    kind: type[Eliminated] = Eliminated
     file: BinaryIO | None = None
 
     def put(self, first: int, done: Eliminated, is_last: bool) -> None:
         """The last window is asked for next: it is held in any case."""
+        self.kind = type(done)
         if done.bytes <= self.free or is_last:
             self.held[first] = done
             self.free -= done.bytes
@@ -53,11 +55,12 @@ class Shelf:
         )
         assert own is not None and near is not None and far is not None
         assert inverse is not None and tie is not None and border is not None
-        return Eliminated(Links(own, near, far, near_blocks, far_blocks), inverse, tie, border)
+        return self.kind(Links(own, near, far, near_blocks, far_blocks), inverse, tie, border)
 
     def select(self, rows: Tensor) -> Shelf:
         """Of some of the problems what is held in memory."""
-        return Shelf(self.free, {first: done.select(rows) for first, done in self.held.items()})
+        held = {first: done.select(rows) for first, done in self.held.items()}
+        return Shelf(self.free, held, kind=self.kind)
 
     def _write(self, first: int, done: Eliminated) -> None:
         places: list[Place | None] = []
