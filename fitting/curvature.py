@@ -23,7 +23,7 @@ from fitting.solvers import Arrow, Blocks
 from fitting.steering import steer
 from fitting.terms import JointAcceleration, item_weights
 
-WINDOW = 128  # frames whose matrices are in memory together, and what their Jacobians are made of
+WINDOW = 256  # frames whose matrices are in memory together, and what their Jacobians are made of
 
 __all__ = ["LeastSquares", "clip_curvature", "frame_curvature", "item_weights", "unit_vector"]
 

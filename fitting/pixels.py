@@ -42,12 +42,14 @@ class PixelJacobian:
     def whole(self) -> Float[Tensor, "problems frames points 2 n_and_k"]:
         return self.columns.few(slice(None)).unflatten(0, (self.problems, self.frames))
 
-    def few(self, problems: slice, frames: slice) -> Few:
-        """Some frames of one problem, or all frames of some problems."""
+    def few(self, problems: slice, frames: slice, weight: Tensor | None = None) -> Few:
+        """Some frames of one problem, or all frames of some problems; times a weight (problems, frames, points, axes)."""
         first = problems.start * self.frames + frames.start
         count = (problems.stop - problems.start) * (frames.stop - frames.start)
-        J = self.columns.few(slice(first, first + count)).unflatten(0, (problems.stop - problems.start, -1))
-        return Few(J, self.own, None if self.offsets is None else self.offsets[problems, frames], self.place)
+        J = self.columns.few(slice(first, first + count), None if weight is None else weight.flatten(0, 1))
+        J = J.unflatten(0, (problems.stop - problems.start, -1))
+        offsets = None if self.offsets is None else self.offsets[problems, frames]
+        return Few(J, self.own, offsets, self.place, weight is not None)
 
 
 class Few(NamedTuple):
@@ -57,6 +59,7 @@ class Few(NamedTuple):
     own: int
     offsets: Float[Tensor, "problems frames points 2 2"] | None
     place: slice
+    is_weighted: bool  # by what the only term makes of it
 
 
 class Measured(NamedTuple):
@@ -118,18 +121,18 @@ def add_rows(parts: Blocks, jacobian: PixelJacobian, measured: Sequence[Measured
     for each, is_summed in zip(measured, at_once, strict=True):
         if is_summed:
             parts.corner[0, :k, :k] += jacobian.columns.gram(shared, each.weight[0])
+    only = measured[0] if len(measured) == 1 and measured[0].rows.first is None else None
     for problems, frames in few_at_a_time(jacobian.problems, jacobian.frames, FEW):
         share = Blocks(parts.own[problems, frames], parts.border[problems, frames], parts.corner[problems])
-        few = jacobian.few(problems, frames)
+        few = jacobian.few(problems, frames, None if only is None else only.weight[problems, frames])
         for each, is_summed in zip(measured, at_once, strict=True):
             add_few_rows(share, few, each.during(problems, frames), not is_summed)
 
 
 def add_few_rows(parts: Blocks, few: Few, measured: Measured, with_corner: bool) -> None:
-    moved = difference(few.J, measured.rows)
-    n = few.own
-    each = measured.weight
-    weighted = (moved * each[..., None]).flatten(2, 3)  # laid out as it was: points first
+    n, each = few.own, measured.weight
+    moved = few.J if few.is_weighted else difference(few.J, measured.rows) * each[..., None]
+    weighted = moved.flatten(2, 3)  # laid out as it was: points first
     gram = (weighted[..., :n].flatten(0, 1).mT @ weighted.flatten(0, 1)).unflatten(0, weighted.shape[:2])
     own, shared = weighted[..., :n], weighted[..., n:]
     parts.own.add_(gram[..., :n])

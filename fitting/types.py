@@ -323,7 +323,9 @@ class Columns(Protocol):
     @property
     def width(self) -> int: ...
 
-    def few(self, frames: slice) -> Float[Tensor, "some points rows columns"]: ...
+    def few(
+        self, frames: slice, weight: Float[Tensor, "some points #rows"] | None = None
+    ) -> Float[Tensor, "some points rows columns"]: ...
 
     def are_coefficients(self, columns: slice) -> bool: ...  # made of constants, the same in every frame
 

@@ -27,17 +27,22 @@ class Columns:
     turned: Float[Tensor, "points lever rows batch"] | None = None
     pick: Float[Tensor, "batch table"] | None = None
 
-    def few(self, frames: slice) -> Float[Tensor, "some points rows columns"]:
-        """Of some of the batch. Points stand first in memory, columns last: any frame's rows are evenly apart."""
+    def few(
+        self, frames: slice, weight: Float[Tensor, "some points #rows"] | None = None
+    ) -> Float[Tensor, "some points rows columns"]:
+        """Of some of the batch, times a weight. Points stand first in memory, columns last: any frame's rows are evenly
+        apart."""
         if self.levers is None or self.turned is None:
             like = self.others[0][1][frames]
             some, points, rows = like.shape[:3]
             found = like.new_zeros(points, rows, some, self.width).permute(2, 0, 1, 3)
         else:
-            pick = None if self.pick is None else self.pick[frames]
-            found = coefficient_rows(self.levers, slice(None), self.turned[..., frames], pick)
+            pick, turned = None if self.pick is None else self.pick[frames], self.turned[..., frames]
+            if weight is not None:  # of the small factors: they have a tenth of the numbers
+                turned = turned * weight.permute(1, 2, 0)[:, None]
+            found = coefficient_rows(self.levers, slice(None), turned, pick)
         for place, values in self.others:
-            found[..., place] = values[frames]
+            found[..., place] = values[frames] if weight is None else values[frames] * weight[..., None]
         return found
 
     def are_coefficients(self, columns: slice) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ from torch import Tensor
 
 FEW_ENTRIES = 500
 """Entries per joint, over all frames, up to which a rotation for each is copied rather than looping over joints."""
+FEW_JOINTS = 8
+"""Joints that carry a skin, up to which many frames are posed joint by joint."""
 FEW_IN_ALL = 1024
 """Entries of a skin, one for each rest position, up to which the same is done for many frames."""
 
@@ -49,6 +51,11 @@ class Skin:
     entry_weight: Float[Tensor, " entries"]
     joint_counts: tuple[int, ...]  # how many entries each joint carries
     points: int
+
+    @cached_property
+    def is_rest_of_each(self) -> bool:
+        """Whether every entry has a rest position of its own, in their order."""
+        return torch.equal(self.entry_rest, torch.arange(len(self.template)).to(self.entry_rest))
 
 
 @dataclass(frozen=True)
@@ -239,6 +246,8 @@ def skin_entries(
     One matrix product per joint, with no copy of a rotation per point; all at once where there is little to copy.
     """
     many = rotations[:, :, 0, 0, 0].numel()
+    if sum(count > 0 for count in skin.joint_counts) <= FEW_JOINTS and many > FEW_ENTRIES:
+        return turn_by_joint(skin, rest, joints_rest, rotations, places)
     if len(skin.entry_point) <= FEW_IN_ALL and many * len(skin.entry_point) > FEW_ENTRIES * len(skin.joint_counts):
         return turn_entries(skin, rest, joints_rest, rotations, places)
     if len(skin.entry_point) * rotations[:, :, 0, 0, 0].numel() <= FEW_ENTRIES * len(skin.joint_counts):
@@ -274,6 +283,31 @@ def turn_entries(
     for axis in range(3):
         turned.addcmul_(R[:, axis], local[axis])
     return turned.mul_(skin.entry_weight).permute(1, 2, 3, 0).contiguous()
+
+
+def turn_by_joint(
+    skin: Skin,
+    rest: Float[Tensor, "#problems #frames rests 3"],
+    joints_rest: Float[Tensor, "#problems #frames joints 3"],
+    rotations: Float[Tensor, "problems frames joints 3 3"],
+    places: Float[Tensor, "problems frames joints 3"],
+) -> Float[Tensor, "problems frames entries 3"]:
+    """`skin_entries` of a few joints, as a head has, with no copy of a rotation per entry."""
+    joints_rest, places = axes_first(joints_rest), axes_first(places)
+    R = rotations.permute(3, 4, 0, 1, 2)
+    parts, first = [], 0
+    for joint, count in enumerate(skin.joint_counts):
+        if count == 0:
+            continue
+        entries, joint = slice(first, first + count), slice(joint, joint + 1)
+        first += count
+        local = axes_first(rest[:, :, entries if skin.is_rest_of_each else skin.entry_rest[entries]])
+        local = local - joints_rest[..., joint]
+        posed = places[..., joint]
+        for axis in range(3):
+            posed = torch.addcmul(posed, R[:, axis, ..., joint], local[axis])
+        parts.append(posed * skin.entry_weight[entries])
+    return torch.cat(parts, dim=3).permute(1, 2, 3, 0).contiguous()
 
 
 def axes_first(vectors: Float[Tensor, "problems frames some 3"]) -> Float[Tensor, "3 problems frames some"]:
