@@ -299,13 +299,13 @@ def turn_by_joint(
     for joint, count in enumerate(skin.joint_counts):
         if count == 0:
             continue
-        entries, joint = slice(first, first + count), slice(joint, joint + 1)
+        entries, here = slice(first, first + count), slice(joint, joint + 1)
         first += count
         local = axes_first(rest[:, :, entries if skin.is_rest_of_each else skin.entry_rest[entries]])
-        local = local - joints_rest[..., joint]
-        posed = places[..., joint]
+        local = local - joints_rest[..., here]
+        posed = places[..., here]
         for axis in range(3):
-            posed = torch.addcmul(posed, R[:, axis, ..., joint], local[axis])
+            posed = torch.addcmul(posed, R[:, axis, ..., here], local[axis])
         parts.append(posed * skin.entry_weight[entries])
     return torch.cat(parts, dim=3).permute(1, 2, 3, 0).contiguous()
 

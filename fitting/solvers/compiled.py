@@ -6,7 +6,7 @@ sweeps, which LAPACK's take twice as long as.
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +22,22 @@ if TYPE_CHECKING:
 LEAST_FRAMES = 256  # of a chain: to load the code takes as long as it saves on so many
 
 
+@cache
+def kernel() -> ModuleType | None:
+    """The code; None where numba is missing, or older than the numpy beside it, or has no folder to keep code in."""
+    try:
+        import threadpoolctl  # noqa: F401 -- see `products`
+
+        from fitting.solvers import kernel
+    except (ImportError, RuntimeError):
+        return None
+    return kernel
+
+
 def is_at_hand(problems: int, frames: int, links: Links) -> bool:
     """For a single long chain on the CPU with diagonal ties."""
     is_plain = links.near_blocks is None and links.own.device.type == "cpu"
-    is_installed = all(find_spec(name) is not None for name in ("numba", "threadpoolctl"))
-    return is_plain and problems == 1 and frames >= LEAST_FRAMES and is_installed
+    return is_plain and problems == 1 and frames >= LEAST_FRAMES and kernel() is not None
 
 
 class CompiledWindow(Eliminated):

@@ -5,6 +5,8 @@ Names are those of `chain.py`. All sums are in float64; what is kept of each fra
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -13,6 +15,7 @@ MATH = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, but what is 
 
 
 @njit(cache=True, nogil=True, fastmath=MATH)
+@no_type_check
 def take_out(
     own, border, right, stiffness, near, far, carried_own, carried_border, carried_tie,
     inverses, ties, borders, solved, schur, together,
@@ -69,12 +72,14 @@ def take_out(
 
 
 @njit(cache=True)
+@no_type_check
 def padded(rows, columns):
     whole = np.zeros(((rows + 1) // 2 * 2, (columns // LANES + 1) * LANES))
     return whole
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def load(A, own, stiffness, pushed, P, d):
     """A frame's block when its turn comes: its lower triangle."""
     for i in range(len(d)):
@@ -84,6 +89,7 @@ def load(A, own, stiffness, pushed, P, d):
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def load_border(B, border, right, pushed, solution, d):
     m = border.shape[1]
     for i in range(len(d)):
@@ -93,6 +99,7 @@ def load_border(B, border, right, pushed, solution, d):
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def load_tie(T, solved, d):
     """Of the next two frames, from P times the last one's."""
     for i in range(len(d)):
@@ -101,6 +108,7 @@ def load_tie(T, solved, d):
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def keep(T, B, tie, border):
     for i in range(T.shape[0]):
         for j in range(T.shape[1]):
@@ -110,6 +118,7 @@ def keep(T, B, tie, border):
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def unfold(A, is_definite, P, kept):
     """The inverse of which A has minus the lower triangle; NaN where there is none."""
     for i in range(P.shape[0]):
@@ -120,6 +129,7 @@ def unfold(A, is_definite, P, kept):
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def invert(A, n, R, C):
     """A's lower triangle as minus that of its inverse, four pivots at a time; whether A is positive definite.
 
@@ -161,6 +171,7 @@ def invert(A, n, R, C):
 
 
 @njit(cache=True)
+@no_type_check
 def invert_few(D, R, first, size):
     """The inverse of some pivots' block, zero behind their number, by Gauss and Jordan; whether it is definite."""
     for p in range(4):
@@ -183,6 +194,7 @@ def invert_few(D, R, first, size):
 
 
 @njit(cache=True, nogil=True, fastmath=MATH)
+@no_type_check
 def push(inverses, ties, borders, far, right, carried, solved, common):
     """A right side (frames, n) down the frames: `solved` gets P times it, `carried` (2, n) what is carried out,
     `common` (m,) what the shared unknowns lose."""
@@ -203,6 +215,7 @@ def push(inverses, ties, borders, far, right, carried, solved, common):
 
 
 @njit(cache=True, nogil=True, fastmath=MATH)
+@no_type_check
 def pull(inverses, ties, borders, far, solved, shared, following, found):
     """The frames' unknowns, from the last to the first; `following` (2, n) are those of the two frames behind."""
     count, n = solved.shape
@@ -220,6 +233,7 @@ def pull(inverses, ties, borders, far, solved, shared, following, found):
 
 
 @njit(cache=True, fastmath=MATH)
+@no_type_check
 def times(matrix, vector, product):
     for i in range(matrix.shape[0]):
         total = 0.0
