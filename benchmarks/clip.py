@@ -9,7 +9,8 @@ clip does for motion; what is a length counts in sizes of the head, without whic
 frames (`--plain`). `size` is the head's by the true one's, `mm` the distance of the face at rest from the true face,
 rigidly aligned and scaled. Every length runs in a process of its own, whose peak memory is its own, on one thread. The
 floor counts the products that a factorisation cannot do without and divides them by the rate of large products measured
-in the same process. Times are of the processor, so that what else the machine does is left out.
+in the same process. Times are of the processor, so that what else the machine does is left out; compiled code, where
+numba is installed, is loaded before. `--interpreted` does without it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import torch
 from torch import Tensor
 
 import fitting.solvers.arrow
+import fitting.solvers.compiled
 from benchmarks.table import format_table
 from fitting import bodies, excerpt, samples, start
 from fitting.config import FitConfig, StageConfig
@@ -107,8 +109,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--iterations", type=int, default=STAGE.iterations)
     parser.add_argument("--plain", action="store_true", help="lengths in metres")
+    parser.add_argument("--interpreted", action="store_true", help="without compiled code")
     parser.add_argument("--one", type=int, help="measure this length only, as JSON: what the others are made of")
     options = parser.parse_args(arguments)
+    if options.interpreted:
+        fitting.solvers.compiled.LEAST_FRAMES = sys.maxsize
     if options.one is not None:
         problem = make_problem(options.one, options.device, options.plain)
         print(json.dumps(measure(problem, options.one in options.adam, options.device, options.iterations)))
@@ -126,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
 def in_own_process(frames: int, options: argparse.Namespace) -> dict[str, object]:
     command = [sys.executable, "-m", "benchmarks.clip", "--one", str(frames), "--device", options.device]
     command += ["--iterations", str(options.iterations), "--adam", *map(str, options.adam)]
-    command += ["--plain"] if options.plain else []
+    command += ["--plain"] * options.plain + ["--interpreted"] * options.interpreted
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=RECIPE.parents[1])
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -137,6 +142,7 @@ def measure(problem: Problem, with_adam: bool, device: str, iterations: int) -> 
     torch.set_num_threads(1)
     frames = problem.frames
     clock, options = clock_of(device), SolverOptions(iterations, STAGE.tolerance)
+    load_code(problem)
     began, started = clock(), problem
     if excerpt.is_worth_it(problem):
         started, options = excerpt.begin(problem, options)
@@ -162,6 +168,13 @@ def measure(problem: Problem, with_adam: bool, device: str, iterations: int) -> 
         **judged(started.retract(result.x)["betas"], frames),
     }
     return row | (against_adam(problem, watched) if with_adam else dict.fromkeys(ADAM_COLUMNS, "-"))
+
+
+def load_code(problem: Problem) -> None:
+    """Once per process: no part of what a clip costs."""
+    few = problem.at(torch.arange(min(problem.frames, 300)))
+    arrow = LeastSquares(few).curvature(few.zero(), torch.arange(1))
+    arrow.solve(few.zero(), torch.ones(1, dtype=torch.float64))
 
 
 def judged(betas: Tensor, frames: int) -> dict[str, object]:

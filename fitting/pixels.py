@@ -43,7 +43,8 @@ class PixelJacobian:
         return self.columns.few(slice(None)).unflatten(0, (self.problems, self.frames))
 
     def few(self, problems: slice, frames: slice, weight: Tensor | None = None) -> Few:
-        """Some frames of one problem, or all frames of some problems; times a weight (problems, frames, points, axes)."""
+        """Some frames of one problem, or all frames of some problems; times a weight (problems, frames, points, #axes)
+        where there is one."""
         first = problems.start * self.frames + frames.start
         count = (problems.stop - problems.start) * (frames.stop - frames.start)
         J = self.columns.few(slice(first, first + count), None if weight is None else weight.flatten(0, 1))

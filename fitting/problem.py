@@ -7,7 +7,7 @@ where a stage begins and a step of 1 is a natural step in every direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from fitting.terms import Evidence, Residuals, Scene, Term, robust
 from fitting.types import Block, Body, Parameters, Posed
 
 WINDOW = 512  # frames whose bodies are in memory at once; no result depends on it
+STRETCH = 8 * WINDOW  # frames whose differences are
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class Problem:
             self, evidence=evidence, K=self.K[rows], start=pick(self.start, rows), base=pick(self.base, rows)
         )
 
-    def at(self, frames: Tensor) -> Problem:
+    def at(self, frames: Tensor | slice) -> Problem:
         """The same problems with some of their frames only, by number; these no longer follow each other in time."""
         kept = {name: getattr(self.evidence, name)[:, frames] for name in self.evidence.per_frame()}
-        unlinked = self.evidence.seen.new_zeros(self.count, max(len(frames) - 1, 0))
+        unlinked = self.evidence.seen.new_zeros(self.count, max(kept["seen"].shape[1] - 1, 0))
         evidence = replace(self.evidence, **kept, linked=unlinked)
         return replace(
             self, evidence=evidence, K=self.K[:, frames], start=self.start.at(frames), base=self.base.at(frames)
@@ -189,8 +190,12 @@ class Problem:
         chosen = self.of(rows)
         if chosen.frames == 1:
             return differentiate(chosen, x)
-        values, slope = differentiate(chosen.only(chosen.clip_terms), x)
-        gradient = slope.double()
+        values, gradient = x.new_zeros(len(x), dtype=torch.float64), torch.zeros_like(x, dtype=torch.float64)
+        for frames, stretch in chosen.clip_parts():
+            columns = chosen.columns(frames)
+            value, slope = differentiate(stretch, x[:, columns])
+            values = values + value
+            gradient[:, columns] += slope
         for window in chosen.windows():
             columns = chosen.columns(window)
             part, slope = differentiate(chosen.during(window), x[:, columns].double(), repeat_shared=True)
@@ -209,6 +214,25 @@ class Problem:
         read = [self.base[name] for name in term.reads if name in self.base]
         return term.structure in ("stencil", "motion") or (len(read) > 0 and all(value.shape[1] == 1 for value in read))
 
+    def clip_parts(self) -> Iterator[tuple[slice, Problem]]:
+        """All clip-wide residuals, each once: differences over time by the frame where they begin."""
+        for name, term in self.clip_terms.items():
+            alone, reach = self.only({name: term}), len(term.stencil) - 1
+            if term.structure not in ("stencil", "motion"):  # of what is shared
+                yield slice(0, 1), alone.stretch(slice(0, 1))
+            elif term.structure == "motion" or reach == 0:  # measured against where the clip begins
+                yield slice(0, self.frames), alone
+            else:
+                for start in range(0, self.frames - reach, STRETCH):
+                    frames = slice(start, min(start + STRETCH + reach, self.frames))
+                    yield frames, alone.stretch(frames)
+
+    def stretch(self, frames: slice) -> Problem:
+        """Frames in a row, tied as they are."""
+        linked = self.evidence.linked[:, frames.start : frames.stop - 1]
+        found = self.at(frames)
+        return replace(found, evidence=replace(found.evidence, linked=linked))
+
     def only(self, terms: Mapping[str, Term]) -> Problem:
         return replace(self, terms=terms)
 
@@ -218,7 +242,7 @@ class Problem:
     def during(self, window: slice) -> Problem:
         """Some frames in a row, with the terms that look at one frame at a time."""
         terms = {name: term for name, term in self.terms.items() if name not in self.clip_terms}
-        return self.at(torch.arange(window.start, window.stop, device=self.K.device)).only(terms)
+        return self.at(window).only(terms)
 
     def columns(self, window: slice) -> Tensor:
         """The unknowns of a window's frames and the shared ones."""

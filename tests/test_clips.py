@@ -117,6 +117,7 @@ def test_a_clip_in_several_windows_is_the_clip_in_one(random_body, truth, window
     observations = observe(random_body, truth, missing=(3, 4))
     whole = fit(random_body, truth, observations)
     monkeypatch.setattr("fitting.problem.WINDOW", window)
+    monkeypatch.setattr("fitting.problem.STRETCH", window)
     monkeypatch.setattr("fitting.curvature.WINDOW", window)
     parts = fit(random_body, truth, observations)
     for name, value in whole.parameters.items():
