@@ -102,6 +102,7 @@ def test_entries_turned_together_are_those_turned_joint_by_joint(random_body, mo
         rest = skin.template + torch.randn(one, 1, len(skin.template), 3).to(skin.template)
         at_rest = torch.randn(one, 1, joints, 3).to(skin.template)
         found = skinning.turn_entries(skin, rest, at_rest, rotations, places)
+        torch.testing.assert_close(skinning.turn_by_joint(skin, rest, at_rest, rotations, places), found)
         monkeypatch.setattr(skinning, "FEW_IN_ALL", 0)
         monkeypatch.setattr(skinning, "FEW_ENTRIES", 0)
         torch.testing.assert_close(found, skinning.skin_entries(skin, rest, at_rest, rotations, places))

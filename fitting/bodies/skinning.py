@@ -245,12 +245,12 @@ def skin_entries(
 
     One matrix product per joint, with no copy of a rotation per point; all at once where there is little to copy.
     """
-    many = rotations[:, :, 0, 0, 0].numel()
-    if sum(count > 0 for count in skin.joint_counts) <= FEW_JOINTS and many > FEW_ENTRIES:
-        return turn_by_joint(skin, rest, joints_rest, rotations, places)
-    if len(skin.entry_point) <= FEW_IN_ALL and many * len(skin.entry_point) > FEW_ENTRIES * len(skin.joint_counts):
-        return turn_entries(skin, rest, joints_rest, rotations, places)
-    if len(skin.entry_point) * rotations[:, :, 0, 0, 0].numel() <= FEW_ENTRIES * len(skin.joint_counts):
+    entries = rotations[:, :, 0, 0, 0].numel() * len(skin.entry_point)
+    is_much = entries > FEW_ENTRIES * len(skin.joint_counts)
+    if is_much and len(skin.entry_point) <= FEW_IN_ALL:
+        turn = turn_by_joint if sum(count > 0 for count in skin.joint_counts) <= FEW_JOINTS else turn_entries
+        return turn(skin, rest, joints_rest, rotations, places)
+    if not is_much:
         carrier = joint_of_entries(skin)
         local = rest[:, :, skin.entry_rest] - joints_rest[:, :, carrier]
         posed = (rotations[:, :, carrier] @ local[..., None])[..., 0] + places[:, :, carrier]
