@@ -245,8 +245,8 @@ def skin_entries(
 
     One matrix product per joint, with no copy of a rotation per point; all at once where there is little to copy.
     """
-    entries = rotations[:, :, 0, 0, 0].numel() * len(skin.entry_point)
-    is_much = entries > FEW_ENTRIES * len(skin.joint_counts)
+    size = rotations[:, :, 0, 0, 0].numel() * len(skin.entry_point)
+    is_much = size > FEW_ENTRIES * len(skin.joint_counts)
     if is_much and len(skin.entry_point) <= FEW_IN_ALL:
         turn = turn_by_joint if sum(count > 0 for count in skin.joint_counts) <= FEW_JOINTS else turn_entries
         return turn(skin, rest, joints_rest, rotations, places)
