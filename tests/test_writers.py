@@ -129,7 +129,7 @@ def test_params_read_back(solution, tmp_path):
         assert tuple(stored["expression_names"]) == FakeBody.expression_names
         assert float(stored["fps"]) == 30000 / 1001 and stored["world_from_camera"].shape == (4, 4)
         assert str(stored["format"]).startswith("keyfit-params") and "axis-angle" in str(stored["conventions"])
-        assert [text.split()[0] for text in stored["versions"]] == ["keyfit", "torch", "numpy"]
+        assert [text.split()[0] for text in stored["versions"]][:3] == ["keyfit", "torch", "numpy"]
 
 
 def test_params_of_photos_have_no_fps(tmp_path):

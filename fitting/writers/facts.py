@@ -43,12 +43,18 @@ def frames_with_body(solution: Solution) -> Iterator[tuple[int, str]]:
 
 
 def versions() -> tuple[str, ...]:
-    """The libraries a result depends on: 'keyfit 0.1.0', ..."""
+    """The libraries a result depends on: 'keyfit 0.1.0', ...; numba, where it is installed, rounds otherwise."""
+    own, numba = (installed(name) for name in ("keyfit", "numba"))
+    found = (f"keyfit {own or 'from source'}", f"torch {torch.__version__}", f"numpy {np.__version__}")
+    return found if numba is None else (*found, f"numba {numba}")
+
+
+def installed(name: str) -> str | None:
+    """A package's version; None where it is not there."""
     try:
-        own = importlib.metadata.version("keyfit")
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        own = "from source"
-    return (f"keyfit {own}", f"torch {torch.__version__}", f"numpy {np.__version__}")
+        return None
 
 
 def float_rows(solution: Solution) -> dict[str, np.ndarray]:
