@@ -74,8 +74,8 @@ def take_out(
 @njit(cache=True)
 @no_type_check
 def padded(rows, columns):
-    whole = np.zeros(((rows + 1) // 2 * 2, (columns // LANES + 1) * LANES))
-    return whole
+    """Room for some rows, two of which are swept at a time."""
+    return np.zeros(((rows + 1) // 2 * 2, (columns // LANES + 1) * LANES))
 
 
 @njit(cache=True, fastmath=MATH)
