@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.beliefs import Frames, add_surface, unit_vector
@@ -24,6 +24,7 @@ from fitting.camera import pixel_rows
 from fitting.newton.beliefs import BELIEFS, add_beliefs
 from fitting.newton.limbs import limbs_of
 from fitting.newton.marks import are_marks, marks_of
+from fitting.newton.trial import Trial
 from fitting.pixels import side_by_side
 from fitting.problem import Problem, differentiate, pick, term_cost
 from fitting.solvers.saddle_free import Model
@@ -61,6 +62,8 @@ class Newton:
         self.skins = {name: term for name, term in problem.terms.items() if term.structure == "surface"}
         self.marks = marks_of(problem)
         self.count, self.unknowns = problem.count, self.problem.size
+        self.trial: Trial | None = None  # of `value`
+        self.place = torch.full((self.count,), -1, device=problem.K.device)  # there, of those that have moved to it
 
     def at(self, rows: Tensor) -> Problem:
         found = self.problem.of(rows)
@@ -70,6 +73,8 @@ class Newton:
         with torch.no_grad():
             chosen = self.at(rows)
             scene = chosen.scene(chosen.retract(step))
+            self.trial = Trial(rows, scene)
+            self.place.fill_(-1)
             total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
             for marks in self.marks:
                 total = total + marks.select(rows).cost(scene.pixels[:, 0])
@@ -79,10 +84,13 @@ class Newton:
                     total = total + term_cost(term, residuals).sum(dim=1)
             return total
 
-    def move(self, step: Tensor, rows: Tensor) -> None:
-        moved = self.at(rows).retract(step)
+    def move(self, accepted: Bool[Tensor, " rows"]) -> None:
+        assert self.trial is not None
+        place = torch.nonzero(accepted)[:, 0]
+        rows = self.trial.rows[place]
+        self.place[rows] = place
         for block in self.problem.free:
-            self.here[block.name][rows] = moved[block.name]
+            self.here[block.name][rows] = self.trial.scene.parameters[block.name][place]
 
     def model(self, rows: Tensor) -> Model:
         with torch.no_grad():
@@ -91,8 +99,9 @@ class Newton:
 
     def model_of(self, rows: Tensor) -> Model:
         """Second order of all terms of a few problems."""
-        problem = self.at(rows)
-        scene, frames = problem.scene(problem.base), Frames(problem, problem.K.dtype)
+        problem, place = self.at(rows), self.place[rows]
+        scene = problem.scene(problem.base) if self.trial is None or (place < 0).any() else self.trial.part(problem, place)
+        frames = Frames(problem, problem.K.dtype)
         slopes = add_beliefs(scene, frames, self.beliefs)
         for term in self.skins.values():
             residuals = term.residuals(scene)

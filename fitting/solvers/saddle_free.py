@@ -57,7 +57,9 @@ class Bending(Protocol):
         """Where these problems stand."""
         ...
 
-    def move(self, step: Tensor, rows: Tensor) -> None: ...
+    def move(self, accepted: Bool[Tensor, " rows"]) -> None:
+        """Those of the problems that `value` was asked for last: to where it looked."""
+        ...
 
 
 class Rest(NamedTuple):
@@ -155,7 +157,7 @@ def attempt(objective: Bending, state: State, rows: Tensor, trial: Trial, tolera
     decrease = before - value
     better = torch.isfinite(value) & (decrease >= 0)
     accepted = rows[better]
-    objective.move(trial.step[better], accepted)
+    objective.move(better)
     state.value[accepted], state.stale[accepted] = value[better], True
     gain = decrease / trial.predicted.clamp(min=1e-300)
     factor = torch.where(gain > 0.9, 0.2, torch.where(gain > 0.75, 0.5, torch.where(gain < 0.25, 2.0, 1.0)))
