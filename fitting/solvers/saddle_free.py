@@ -188,8 +188,9 @@ def solve(model: Model, damping: Float[Tensor, " rows"]) -> tuple[Float[Tensor, 
 def solve_absolute(matrix: Float[Tensor, "rows n n"], right: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
     """By L |D| L', which is the matrix itself where that is positive definite: then by Cholesky's L L', in half the
     time."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    found = torch.cholesky_solve(right[..., None], factor)[..., 0]
+    # The lower triangle read as an upper one: LAPACK takes two thirds of the time for it.
+    factor, failed = torch.linalg.cholesky_ex(matrix.mT, upper=True)
+    found = torch.cholesky_solve(right[..., None], factor, upper=True)[..., 0]
     bent = torch.nonzero(failed)[:, 0]
     if len(bent):
         found[bent] = torch.linalg.ldl_solve(*absolute_factor(matrix[bent]), right[bent][..., None])[..., 0]
