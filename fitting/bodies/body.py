@@ -199,7 +199,8 @@ class SkinnedBody:
         forces: Float[Tensor, "problems frames points 3"],
         names: Collection[str],
     ) -> Float[Tensor, "problems frames steps steps"]:
-        """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end: see bends.py."""
+        """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end, its lower
+        triangle: see bends.py."""
         return bend(self, parameters, posed, forces, dict.fromkeys(names))
 
     def moves(self, name: str) -> Bool[Tensor, " points"]:
