@@ -59,7 +59,7 @@ def test_a_limb_has_all_points_that_its_blocks_move(problem):
     functional = pixel_rows(scene.posed.points, problem.K)
     whole = problem.body.differentiate(scene.parameters, scene.posed, functional, [b.name for b in problem.free])
     for limb in limbs:
-        found = limb.columns(scene.parameters, scene.posed, functional, problem.K)
+        found = limb.columns(scene.parameters, scene.posed, functional, problem.K, torch.ones_like(problem.evidence.keypoints[:, 0]))
         for name, columns in zip(limb.names, found, strict=True):
             expected = whole[name][:, 0]
             torch.testing.assert_close(columns, expected[:, limb.points], atol=1e-10, rtol=1e-9)

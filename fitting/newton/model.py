@@ -125,13 +125,16 @@ class Newton:
         """What all keypoints say."""
         parts = [marks.select(rows).slopes(scene.pixels[:, 0]) for marks in self.marks]
         slope, weight = (sum(same[1:], start=same[0]) for same in zip(*parts, strict=True))
+        root = weight.sqrt()
+        pull = torch.where(root > 0, slope / root, torch.zeros_like(root))
         parameters, K = scene.parameters, problem.camera(scene.parameters)
         functional = pixel_rows(scene.posed.points, K)
-        columns = [limb.columns(parameters, scene.posed, functional, K) for limb in self.limbs]
+        weighted = functional * root[:, None, :, :, None]
+        columns = [limb.columns(parameters, scene.posed, weighted, K, root) for limb in self.limbs]
         if not self.turning:
-            return ByPixels(columns, slope, weight, None)
+            return ByPixels(columns, pull, None)
         forces = (functional * slope[:, None, :, :, None]).sum(dim=-2)
-        return ByPixels(columns, slope, weight, problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0])
+        return ByPixels(columns, pull, problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0])
 
     def assemble(
         self, matrix: Float[Tensor, "rows n n"], pixels: ByPixels | None, units: Float[Tensor, " n"]
@@ -157,18 +160,18 @@ class Newton:
         for limb, blocks in zip(self.limbs, pixels.columns, strict=True):
             J = side_by_side(blocks)
             place, first = slice(first, first + J.shape[3]), first + J.shape[3]
-            is_trunk = J.shape[1] == pixels.slope.shape[1]
-            slope, weight = (part if is_trunk else part[:, limb.points] for part in (pixels.slope, pixels.weight))
-            J, weighted = J.flatten(1, 2), (J * weight[..., None]).flatten(1, 2).mT
-            along[:, place] = (slope.flatten(1)[:, None] @ J)[:, 0]
+            is_trunk = J.shape[1] == pixels.pull.shape[1]
+            pull = pixels.pull if is_trunk else pixels.pull[:, limb.points]
+            J = J.flatten(1, 2)
+            along[:, place] = (pull.flatten(1)[:, None] @ J)[:, 0]
             if is_trunk:
                 trunk = J
-                add_lower(matrix[:, place, place], weighted, J)
+                add_lower(matrix[:, place, place], J.mT, J)
                 continue
-            matrix[:, place, place] += weighted @ J
+            matrix[:, place, place] += J.mT @ J
             if trunk is not None:
                 shared = trunk.unflatten(1, (-1, 2))[:, limb.points].flatten(1, 2)
-                matrix[:, place, : trunk.shape[2]] += weighted @ shared
+                matrix[:, place, : trunk.shape[2]] += J.mT @ shared
 
     def add_bend(self, matrix: Tensor, bend: Tensor) -> None:
         """To the lower triangle: the blocks that turn joints do not all stand side by side."""
@@ -180,16 +183,16 @@ class Newton:
 
 
 class ByPixels(NamedTuple):
-    """First and second order of keypoints."""
+    """First and second order of keypoints, pixels times the roots of their weights: one weighted matrix for both sides
+    of a product."""
 
-    columns: list[tuple[Float[Tensor, "rows points 2 _"], ...]]  # d pixel / d step, by limb and block
-    slope: Float[Tensor, "rows points 2"]
-    weight: Float[Tensor, "rows points 2"]
+    columns: list[tuple[Float[Tensor, "rows points 2 _"], ...]]  # d weighted pixel / d step, by limb and block
+    pull: Float[Tensor, "rows points 2"]  # d cost / d weighted pixel
     bend: Float[Tensor, "rows turns turns"] | None  # of the blocks that turn joints
 
     def during(self, few: slice) -> ByPixels:
         columns = [tuple(block[few] for block in blocks) for blocks in self.columns]
-        return ByPixels(columns, self.slope[few], self.weight[few], None)
+        return ByPixels(columns, self.pull[few], None)
 
 
 def runs(places: Sequence[slice]) -> list[slice]:
