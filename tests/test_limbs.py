@@ -53,7 +53,7 @@ def problem():
 def test_a_limb_has_all_points_that_its_blocks_move(problem):
     limbs = Newton(problem).limbs
     apart = {limb.names for limb in limbs[1:]}
-    assert apart == {("left_hand_pca",), ("right_hand_pca",), ("jaw_pose", "expression")}
+    assert apart == {("left_hand_pca",), ("right_hand_pca",), ("jaw_pose", "leye_pose", "reye_pose", "expression")}
     assert {name for limb in limbs for name in limb.names} == {block.name for block in problem.free}
     scene = problem.scene(problem.base)
     functional = pixel_rows(scene.posed.points, problem.K)

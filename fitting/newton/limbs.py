@@ -15,7 +15,7 @@ from fitting.camera import focal_slopes
 from fitting.problem import Problem
 from fitting.types import Block, Body, Parameters, Posed
 
-FEW = (0.1, 0.75)  # of all points: what moves more, or too few to be worth an operation, is taken to move all
+FEW = (0.01, 0.75)  # of all points: what moves more, or next to none, is taken to move all
 
 
 @dataclass(frozen=True)
