@@ -19,7 +19,7 @@ from fitting.solve import Progress, run_stages, totals
 from fitting.types import Parameters
 
 MET = 1e-3  # share of the cost: two that are no further apart have met
-BEHIND = 1.1  # times the other's cost: further behind, nobody comes back in the last stage
+BEHIND = 1.25  # times the other's cost: further behind, hardly anyone comes back in the last stage
 
 
 def race(
