@@ -55,7 +55,8 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
     face = face and family(theirs) == "smplx"
     stages = [stage(theirs, lists, k, hands, face) for k in range(len(lists["pose"]))]
     to_come = [*(stages[1:] or stages), *once_more(stages[-1])]  # the search has been through the first
-    search: dict[str, Any] = {"stages": [camera_stage(), {**stages[0], "iterations": 10}]}  # enough to tell starts apart
+    enough = {**stages[0], "iterations": 10}  # to tell starts apart
+    search: dict[str, Any] = {"stages": [camera_stage(), enough]}
     if len(to_come) > 1:
         search |= {"carry": RIVAL, "carry_through": to_come[-2]["name"]}
     tree = {

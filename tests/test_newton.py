@@ -18,7 +18,10 @@ def turned(parameters, names, steps):
     return parameters.replace({name: part @ parameters[name] for name, part in zip(names, parts, strict=True)})
 
 
-@pytest.mark.parametrize("names", [["global_orient", "body_pose", "jaw_pose", "left_hand_pose"], ["body_pose"], ["left_hand_pose", "body_pose"]])
+@pytest.mark.parametrize(
+    "names",
+    [["global_orient", "body_pose", "jaw_pose", "left_hand_pose"], ["body_pose"], ["left_hand_pose", "body_pose"]],
+)
 def test_bends_equal_automatic_differentiation(figure, names):  # noqa: F811
     # Pose correctives are no rigid turns, and the contour slides with the head: both are left out of the bend.
     body = replace(figure, skin=replace(figure.skin, pose_directions=None))

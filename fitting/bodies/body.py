@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -44,6 +44,10 @@ class PosedBody:
     joints: Float[Tensor, "problems frames joints 3"]
     rotations: Float[Tensor, "problems frames joints 3 3"]
     entries: Float[Tensor, "problems frames entries 3"]  # of the skin, before scale and transl
+
+    def select(self, rows: Int[Tensor, " some"]) -> PosedBody:
+        """Some of the problems, by number."""
+        return PosedBody(self.points[rows], self.joints[rows], self.rotations[rows], self.entries[rows])
 
 
 @dataclass(frozen=True)

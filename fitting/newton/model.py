@@ -100,7 +100,8 @@ class Newton:
     def model_of(self, rows: Tensor) -> Model:
         """Second order of all terms of a few problems."""
         problem, place = self.at(rows), self.place[rows]
-        scene = problem.scene(problem.base) if self.trial is None or (place < 0).any() else self.trial.part(problem, place)
+        is_known = self.trial is not None and bool((place >= 0).all())
+        scene = self.trial.part(problem, place) if self.trial and is_known else problem.scene(problem.base)
         frames = Frames(problem, problem.K.dtype)
         slopes = add_beliefs(scene, frames, self.beliefs)
         for term in self.skins.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from jaxtyping import Int
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from fitting.problem import Problem, pick
 from fitting.terms import Scene
 from fitting.terms.base import Coordinates
-from fitting.types import Posed
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,9 @@ class Trial:
             parameters=pick(self.scene.parameters, place),
             start=problem.start,
             evidence=problem.evidence,
-            take_picture=lambda: (some_of(posed, place), pixels[place]),
+            take_picture=lambda: (posed.select(place), pixels[place]),
         )
         angles = self.scene.coordinates
         if not isinstance(angles, Coordinates):
             return found
         return found.with_coordinates({name: value[place] for name, value in angles.vectors.items()})
-
-
-def some_of(posed: Posed, rows: Int[Tensor, " some"]) -> Posed:
-    return replace(posed, **{field.name: getattr(posed, field.name)[rows] for field in fields(posed)})
