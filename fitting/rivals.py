@@ -15,11 +15,11 @@ from torch import Tensor
 from fitting.config import FitConfig, StageConfig
 from fitting.journal import Journal
 from fitting.problem import Problem
-from fitting.solve import Progress, run_stages
+from fitting.solve import Progress, run_stages, totals
 from fitting.types import Parameters
 
-MET, MET_AT_LAST = 1e-3, 1e-2  # share of the cost: two that are no further apart have met; before the last stage
-BEHIND = 1.1  # times the other's cost: further behind, nobody comes back in the last stage
+MET = 1e-3  # share of the cost: two that are no further apart have met
+BEHIND = 1.25  # times the other's cost: further behind, hardly anyone comes back in the last stage
 
 
 def race(
@@ -45,7 +45,7 @@ def race(
         costs = go(torch.cat([best, photos + left]), stage)
         gap = costs[photos:] / costs[rivals[left]]
         is_next_last = stage is stages[-2]
-        met = (gap - 1).abs() < (MET_AT_LAST if is_next_last else MET)
+        met = (gap - 1).abs() < MET
         over = met | (is_next_last & (torch.maximum(gap, 1 / gap) > BEHIND)) | ~torch.isfinite(gap)
         won = left[over & (gap < 1)]
         best[rivals[won]], left = photos + won, left[~over]
@@ -58,5 +58,4 @@ def race(
 def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float[Tensor, " problems"]:
     """What the last stage's terms say of the result."""
     terms = config.stage_terms(config.stages[-1]).named()
-    with torch.no_grad():
-        return replace(problem, terms=terms, base=found).total(found)
+    return totals(replace(problem, terms=terms), found)

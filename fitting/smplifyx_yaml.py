@@ -26,6 +26,7 @@ from fitting.layouts import OPENPOSE137
 from fitting.smplifyx_keys import MARKS, family, flag, notes, number, pose_prior, schedules
 
 BEND = 3.17  # times the body pose's weight
+RIVAL = 1.3  # times the best start's cost: the second-best up to there is fitted beside it; the end says which is lower
 CONTACT = 0.005  # metres of depth that SMPLify-X's weight of 1 is taken for
 
 
@@ -53,14 +54,19 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
     hands, face = family(theirs) != "smpl" and flag(theirs, "use_hands", True), flag(theirs, "use_face", True)
     face = face and family(theirs) == "smplx"
     stages = [stage(theirs, lists, k, hands, face) for k in range(len(lists["pose"]))]
+    to_come = [*(stages[1:] or stages), *once_more(stages[-1])]  # the search has been through the first
+    enough = {**stages[0], "iterations": 10}  # to tell starts apart
+    search: dict[str, Any] = {"stages": [camera_stage(), enough]}
+    if len(to_come) > 1:
+        search |= {"carry": RIVAL, "carry_through": to_come[-2]["name"]}
     tree = {
         **folders(theirs),
         "body": body(theirs, hands),
         "read": {"sequence": "photos"},  # SMPLify-X fits every picture by itself
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
-        "search": {"stages": [camera_stage(), {**stages[0], "iterations": 10}]},  # enough to tell starts apart
-        "stages": [*(stages[1:] or stages), *once_more(stages[-1])],  # the search has been through the first
+        "search": search,
+        "stages": to_come,
     }
     if "max_persons" in theirs:
         tree["detector"] = {"max_persons": int(number(theirs, "max_persons", 3.0))}

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from fitting import anew, excerpt
@@ -31,6 +32,7 @@ from fitting.uncertainty import centre, error_bars
 LONGEST_WITH_ERROR_BARS = 10_000  # frames of one clip: with landmark offsets they cost some 25 ms a frame
 
 SMALLEST_CHUNK = 32  # problems: fewer are not shared out among threads
+LOOKED_AT = 256  # frames whose costs are summed together: their bodies should stay in the cache
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 Found = TypeVar("Found")
@@ -157,6 +159,24 @@ def in_threads(run: Callable[[int], Found], count: int, threads: int) -> list[Fo
         torch.set_num_threads(threads)
 
 
+def totals(problem: Problem, parameters: Parameters) -> Float[Tensor, " problems"]:
+    """What all terms cost there, a few problems at a time, shared out among torch's threads."""
+    few = max(1, LOOKED_AT // problem.frames)
+    if problem.count <= few:
+        with torch.no_grad():
+            return problem.total(parameters)
+    whole = replace(problem, base=parameters)
+    parts = torch.arange(problem.count, device=problem.K.device).split(few)
+
+    def look(number: int) -> Tensor:
+        some = whole.select(parts[number])
+        with torch.no_grad():  # which is a thread's own
+            return some.total(some.base)
+
+    threads = torch.get_num_threads() if problem.K.device.type == "cpu" else 1
+    return torch.cat(in_threads(look, len(parts), threads))
+
+
 def run_anew(problem: Problem, stage: StageConfig) -> tuple[Problem, Minimum | Rest]:
     """A stage from some blocks at rest; problems that it leaves higher than they were stay as they were."""
     moved, minimum = run_stage(anew.at_rest(problem, stage.anew), stage)
@@ -247,8 +267,7 @@ def keep_better(
     problem: Problem, start: Parameters, result: Parameters, stop: list[Stop]
 ) -> tuple[Parameters, list[Stop]]:
     """The start instead of the result where the last objective says that the start was better."""
-    with torch.no_grad():
-        worse = ~(problem.total(result) <= problem.total(start))
+    worse = ~(totals(problem, result) <= totals(problem, start))
     if not worse.any():
         return result, stop
     missing = {name: torch.zeros_like(value) for name, value in result.items() if name not in start}

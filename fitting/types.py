@@ -315,6 +315,10 @@ class Posed(Protocol):
     @property
     def rotations(self) -> Float[Tensor, "problems frames joints 3 3"]: ...  # of every joint, in the world
 
+    def select(self, rows: Int[Tensor, " some"]) -> Posed:
+        """Some of the problems, by number."""
+        ...
+
 
 @runtime_checkable
 class Columns(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fitting import bodies
+from fitting import bodies, solve
 from fitting.beliefs import unit_vector
 from fitting.camera import pixel_rows
 from fitting.curvature import LeastSquares
@@ -53,13 +53,14 @@ def problem():
 def test_a_limb_has_all_points_that_its_blocks_move(problem):
     limbs = Newton(problem).limbs
     apart = {limb.names for limb in limbs[1:]}
-    assert apart == {("left_hand_pca",), ("right_hand_pca",), ("jaw_pose", "expression")}
+    assert apart == {("left_hand_pca",), ("right_hand_pca",), ("jaw_pose", "leye_pose", "reye_pose", "expression")}
     assert {name for limb in limbs for name in limb.names} == {block.name for block in problem.free}
     scene = problem.scene(problem.base)
     functional = pixel_rows(scene.posed.points, problem.K)
     whole = problem.body.differentiate(scene.parameters, scene.posed, functional, [b.name for b in problem.free])
+    plain = torch.ones_like(scene.pixels[:, 0])
     for limb in limbs:
-        found = limb.columns(scene.parameters, scene.posed, functional, problem.K)
+        found = limb.columns(scene.parameters, scene.posed, functional, problem.K, plain)
         for name, columns in zip(limb.names, found, strict=True):
             expected = whole[name][:, 0]
             torch.testing.assert_close(columns, expected[:, limb.points], atol=1e-10, rtol=1e-9)
@@ -93,3 +94,8 @@ def test_some_problems_are_themselves(problem):
     every, some = newton.model(torch.arange(PROBLEMS)), newton.model(torch.tensor([2, 0]))
     for whole, part in zip(every, some, strict=True):
         torch.testing.assert_close(part, whole[[2, 0]])
+
+
+def test_costs_looked_at_a_few_at_a_time_are_the_same(problem, monkeypatch):
+    monkeypatch.setattr(solve, "LOOKED_AT", 2)
+    torch.testing.assert_close(solve.totals(problem, problem.base), problem.total(problem.base))

@@ -18,7 +18,10 @@ def turned(parameters, names, steps):
     return parameters.replace({name: part @ parameters[name] for name, part in zip(names, parts, strict=True)})
 
 
-@pytest.mark.parametrize("names", [["global_orient", "body_pose", "jaw_pose", "left_hand_pose"], ["body_pose"]])
+@pytest.mark.parametrize(
+    "names",
+    [["global_orient", "body_pose", "jaw_pose", "left_hand_pose"], ["body_pose"], ["left_hand_pose", "body_pose"]],
+)
 def test_bends_equal_automatic_differentiation(figure, names):  # noqa: F811
     # Pose correctives are no rigid turns, and the contour slides with the head: both are left out of the bend.
     body = replace(figure, skin=replace(figure.skin, pose_directions=None))
@@ -38,7 +41,7 @@ def test_bends_equal_automatic_differentiation(figure, names):  # noqa: F811
                 return (body.pose(turned(one, names, x)).points[0, 0] * forces[p, f]).sum()
 
             expected = torch.autograd.functional.hessian(work, torch.zeros(steps, dtype=torch.float64))
-            torch.testing.assert_close(found[p, f], expected, atol=1e-9, rtol=1e-7)
+            torch.testing.assert_close(found[p, f].tril(), expected.tril(), atol=1e-9, rtol=1e-7)
 
 
 def test_bends_of_a_decoded_hand_are_those_of_its_joints(figure_of_components):  # noqa: F811
@@ -51,7 +54,8 @@ def test_bends_of_a_decoded_hand_are_those_of_its_joints(figure_of_components): 
     whole = body.inner.bend(body.full(parameters), posed, forces, ["body_pose", "left_hand_pose"])[0, 0]
     decoder = next(d for d in body.decoders if d.target == "left_hand_pose")
     steps = torch.block_diag(torch.eye(63).to(forces), decoder.steps(parameters["left_hand_pca"])[0, 0])
-    torch.testing.assert_close(found, steps.T @ whole @ steps, atol=1e-10, rtol=1e-8)
+    whole = whole.tril() + whole.tril(-1).T
+    torch.testing.assert_close(found.tril(), (steps.T @ whole @ steps).tril(), atol=1e-10, rtol=1e-8)
 
 
 def test_some_points_are_where_they_were(figure_of_components):  # noqa: F811

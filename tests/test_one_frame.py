@@ -77,10 +77,13 @@ def test_a_problem_that_is_moved_stands_where_a_step_leads(random_body):
     newton, one = Newton(problem), torch.tensor([1])
     torch.manual_seed(5)
     step = 0.3 * torch.randn(1, newton.unknowns, dtype=torch.float64)
-    expected = newton.value(step, one)
     still = newton.value(torch.zeros_like(step), torch.tensor([0]))
-    newton.move(step, one)
+    expected = newton.value(step, one)
+    newton.move(torch.tensor([True]))
+    seen = newton.model(one)  # of where it was looked at, without a second look
     torch.testing.assert_close(newton.value(torch.zeros_like(step), one), expected)
+    for again, before in zip(newton.model(one), seen, strict=True):  # `value` has looked elsewhere since
+        torch.testing.assert_close(again, before)
     torch.testing.assert_close(newton.value(torch.zeros_like(step), torch.tensor([0])), still)
     assert all(problem.base[name] is not newton.here[name] for name in problem.base)  # the problem's own stay
 

@@ -16,7 +16,8 @@ class Function:
 
     def value(self, step, rows):
         self.values += len(rows)
-        return self.function(self.here[rows] + step, rows)
+        self.tried = self.here[rows] + step, rows
+        return self.function(*self.tried)
 
     def model(self, rows):
         self.models += len(rows)
@@ -30,8 +31,9 @@ class Function:
         )
         return Model(gradient, hessian, torch.ones_like(x), torch.full_like(x, self.reach))
 
-    def move(self, step, rows):
-        self.here[rows] += step
+    def move(self, accepted):
+        there, rows = self.tried
+        self.here[rows[accepted]] = there[accepted]
 
 
 def double_well(x, rows):

@@ -44,8 +44,8 @@ class Part(NamedTuple):
 def turn_bends(
     body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"], parts: Sequence[Part]
 ) -> Float[Tensor, "batch steps steps"]:
-    """d2 (sum of force . point) / d step d step of the parts end to end, R <- exp(d) R from the left. The curve of what
-    decodes a vector is left out."""
+    """d2 (sum of force . point) / d step d step of the parts end to end, R <- exp(d) R from the left: its lower
+    triangle. The curve of what decodes a vector is left out."""
     left, right = sides(body, pose, forces)
     order = hanging(body.skeleton.parents).to(forces)
     ends = list(accumulate(part.size for part in parts))
@@ -54,17 +54,34 @@ def turn_bends(
     for upper, row in zip(parts, places, strict=True):
         for lower, column in zip(parts, places, strict=True):
             below = order[upper.joints][:, lower.joints]
-            if below.any():
-                rows, columns = left[:, upper.joints].flatten(1, 2), right[:, :, lower.joints].flatten(2)
-                if lower.steps is not None and (below == below[:, :1]).all():
-                    columns, below = columns @ lower.steps, below[:, :1]  # all of it hangs on the same: it is a limb
-                    lower = Part(lower.joints, None)
-                mask = below.repeat_interleave(3, dim=0)
-                mask = mask if below.shape[1] == 1 else mask.repeat_interleave(3, dim=1)
-                found[:, row, column] += chain(upper, (rows @ columns).mul_(mask), lower)
-                # Its transpose as a product of its own: to read it across memory takes longer.
+            if not below.any():
+                continue
+            rows, columns = left[:, upper.joints].flatten(1, 2), right[:, :, lower.joints].flatten(2)
+            if lower.steps is not None and upper is not lower and (below == below[:, :1]).all():
+                columns, below = columns @ lower.steps, below[:, :1]  # all of it hangs on the same: it is a limb
+                lower = Part(lower.joints, None)
+            mask = below.repeat_interleave(3, dim=0)
+            mask = mask if below.shape[1] == 1 else mask.repeat_interleave(3, dim=1)
+            if row == column:
+                found[:, row, column] = both_halves(upper, (columns.mT @ rows.mT).mul_(mask.mT))
+            elif row.start < column.start:
                 found[:, column, row] += chain(lower, (columns.mT @ rows.mT).mul_(mask.mT), upper)
+            else:
+                found[:, row, column] += chain(upper, (rows @ columns).mul_(mask), lower)
     return found
+
+
+def both_halves(part: Part, half: Float[Tensor, "batch steps steps"]) -> Float[Tensor, "batch size size"]:
+    """A part's own bend from that of joints (rows) that hang on joints (columns), half of what each is to itself."""
+    if part.steps is not None:
+        half = chain(part, half, part)
+        return half + half.mT
+    if part.joints != sorted(part.joints):
+        return half + half.mT
+    # Parents stand before children: all else of the transpose lies above the diagonal, where nobody looks.
+    own = half.unflatten(2, (-1, 3)).unflatten(1, (-1, 3)).diagonal(dim1=1, dim2=3)  # batch, 3, 3, joints
+    own.copy_(own + own.transpose(1, 2))
+    return half
 
 
 def chain(left: Part, half: Float[Tensor, "batch _ _"], right: Part) -> Float[Tensor, "batch _ _"]:

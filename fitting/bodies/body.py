@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -44,6 +44,10 @@ class PosedBody:
     joints: Float[Tensor, "problems frames joints 3"]
     rotations: Float[Tensor, "problems frames joints 3 3"]
     entries: Float[Tensor, "problems frames entries 3"]  # of the skin, before scale and transl
+
+    def select(self, rows: Int[Tensor, " some"]) -> PosedBody:
+        """Some of the problems, by number."""
+        return PosedBody(self.points[rows], self.joints[rows], self.rotations[rows], self.entries[rows])
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,8 @@ class SkinnedBody:
         forces: Float[Tensor, "problems frames points 3"],
         names: Collection[str],
     ) -> Float[Tensor, "problems frames steps steps"]:
-        """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end: see bends.py."""
+        """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end, its lower
+        triangle: see bends.py."""
         return bend(self, parameters, posed, forces, dict.fromkeys(names))
 
     def moves(self, name: str) -> Bool[Tensor, " points"]:

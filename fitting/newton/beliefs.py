@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -19,9 +20,9 @@ Slopes = dict[str, Tensor]  # by block that moves: d cost / d step (problems, 1,
 def add_beliefs(scene: Scene, frames: Frames, terms: Iterable[Term]) -> Slopes:
     """Adds J' W J of all terms to the matrix, in steps from where the scene is; J' W r by block."""
     slopes: Slopes = {}
-    terms = list(terms)
+    terms, turns = list(terms), Turns(scene, frames)
     for group in disjoint([term for term in terms if term.structure == "elementwise"]):
-        add_elementwise(scene, frames, group, slopes)
+        add_elementwise(scene, frames, turns, group, slopes)
     for term in terms:
         residuals = term.residuals(scene) if term.structure == "dense" else None
         if residuals is not None:
@@ -51,7 +52,31 @@ class Leaves(dict[str, Tensor]):
         return self[name]
 
 
-def add_elementwise(scene: Scene, frames: Frames, terms: list[Term], slopes: Slopes) -> None:
+class Turns:
+    """How coordinates of the rotations that move change as these are stepped from the left."""
+
+    def __init__(self, scene: Scene, frames: Frames) -> None:
+        self.scene = scene
+        self.names = [name for name in frames.local if scene.parameters[name].ndim == 5]
+
+    @cached_property
+    def steps(self) -> dict[str, Float[Tensor, "problems 1 joints 3 3"]]:
+        """All in one go: small operations cost as much as large ones."""
+        vectors = [self.scene.coordinates[name].unflatten(-1, (-1, 3)) for name in self.names]
+        found = inverse_left_jacobian(torch.cat(vectors, dim=2))
+        sizes = [some.shape[2] for some in vectors]
+        return dict(zip(self.names, found.split(sizes, dim=2), strict=True))
+
+
+def coordinate_weights(term: Term, residuals: Residuals) -> Float[Tensor, "problems rows coordinates"]:
+    """What a squared coordinate's residual counts."""
+    values = residuals.values
+    if term.kernel == "squared" and residuals.confidence is None:  # all the same
+        return values.new_full((1, 1, 1), term.sigma**-2).expand(*values.shape[:2], values[0, 0].numel())
+    return item_weights(term, residuals).repeat_interleave(values.shape[-1], dim=-1)
+
+
+def add_elementwise(scene: Scene, frames: Frames, turns: Turns, terms: list[Term], slopes: Slopes) -> None:
     """Residual k moves with coordinate k alone: the gradient of all residuals' sum is every slope."""
     with torch.enable_grad():
         at = Leaves(scene, frames)
@@ -67,18 +92,20 @@ def add_elementwise(scene: Scene, frames: Frames, terms: list[Term], slopes: Slo
         if residuals is None:
             continue
         values = residuals.values.detach()
-        weights = item_weights(term, Residuals(values, residuals.confidence))
-        weights = weights.repeat_interleave(values.shape[-1], dim=-1)
+        weights = coordinate_weights(term, Residuals(values, residuals.confidence))
         names = [name for name in term.reads if name in scene.coordinates]
         sizes = [scene.coordinates[name].shape[-1] for name in names]
         parts = zip(names, values.flatten(2).split(sizes, dim=-1), weights.split(sizes, dim=-1), strict=True)
         for name, value, weight in parts:
             gradient = by_name.get(name)
             if gradient is not None:
-                add_block(scene, frames, name, (gradient.square() * weight, gradient * weight * value), slopes)
+                pull = gradient * weight
+                add_block(scene, frames, turns, name, (gradient * pull, pull * value), slopes)
 
 
-def add_block(scene: Scene, frames: Frames, name: str, found: tuple[Tensor, Tensor], slopes: Slopes) -> None:
+def add_block(
+    scene: Scene, frames: Frames, turns: Turns, name: str, found: tuple[Tensor, Tensor], slopes: Slopes
+) -> None:
     """Curvature and slope of a block's single coordinates."""
     curvature, slope = found
     if name not in frames.local:
@@ -87,7 +114,7 @@ def add_block(scene: Scene, frames: Frames, name: str, found: tuple[Tensor, Tens
         frames.own[..., frames.local[code], frames.local[code]] += J.mT @ J
         add_slope(slopes, code, rows[:, :, -1])
     elif scene.parameters[name].ndim == 5:
-        steps = inverse_left_jacobian(scene.coordinates[name].unflatten(-1, (-1, 3)))
+        steps = turns.steps[name]
         frames.add_joints(name, steps.mT @ (curvature.unflatten(-1, (-1, 3, 1)) * steps))
         add_slope(slopes, name, (slope.unflatten(-1, (-1, 1, 3)) @ steps).flatten(2))
     else:

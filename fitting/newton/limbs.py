@@ -15,7 +15,7 @@ from fitting.camera import focal_slopes
 from fitting.problem import Problem
 from fitting.types import Block, Body, Parameters, Posed
 
-FEW = (0.1, 0.75)  # of all points: what moves more, or too few to be worth an operation, is taken to move all
+FEW = (0.01, 0.75)  # of all points: what moves more, or next to none, is taken to move all
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,20 @@ class Limb:
         return self.whole if self.moved.all() else self.whole.only(self.moved)
 
     def columns(
-        self, parameters: Parameters, posed: Posed, functional: Float[Tensor, "rows 1 points 2 3"], K: Tensor
+        self,
+        parameters: Parameters,
+        posed: Posed,
+        functional: Float[Tensor, "rows 1 points 2 3"],
+        K: Tensor,
+        factor: Float[Tensor, "rows points 2"],
     ) -> tuple[Float[Tensor, "rows some 2 _"], ...]:
-        """d pixel / d step of its points, block by block."""
+        """d factor * pixel / d step of its points, block by block; `functional` has the factors already."""
         if self.body is not self.whole:
             posed, functional = self.whole.part(posed, self.moved), functional[:, :, self.points]
         found = self.body.differentiate(parameters, posed, functional, list(self.names))
         if "focal" in self.names:
-            found["focal"] = focal_slopes(posed.points, K)[..., None]
+            own = factor if self.body is self.whole else factor[:, self.points]
+            found["focal"] = (focal_slopes(posed.points, K) * own[:, None])[..., None]
         return tuple(found[name][:, 0] for name in self.names)
 
 

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.beliefs import Frames, add_surface, unit_vector
@@ -24,6 +24,7 @@ from fitting.camera import pixel_rows
 from fitting.newton.beliefs import BELIEFS, add_beliefs
 from fitting.newton.limbs import limbs_of
 from fitting.newton.marks import are_marks, marks_of
+from fitting.newton.trial import Trial
 from fitting.pixels import side_by_side
 from fitting.problem import Problem, differentiate, pick, term_cost
 from fitting.solvers.saddle_free import Model
@@ -61,6 +62,8 @@ class Newton:
         self.skins = {name: term for name, term in problem.terms.items() if term.structure == "surface"}
         self.marks = marks_of(problem)
         self.count, self.unknowns = problem.count, self.problem.size
+        self.trial: Trial | None = None  # of `value`
+        self.place = torch.full((self.count,), -1, device=problem.K.device)  # there, of those that have moved to it
 
     def at(self, rows: Tensor) -> Problem:
         found = self.problem.of(rows)
@@ -70,6 +73,8 @@ class Newton:
         with torch.no_grad():
             chosen = self.at(rows)
             scene = chosen.scene(chosen.retract(step))
+            self.trial = Trial(rows, scene)
+            self.place.fill_(-1)
             total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
             for marks in self.marks:
                 total = total + marks.select(rows).cost(scene.pixels[:, 0])
@@ -79,10 +84,13 @@ class Newton:
                     total = total + term_cost(term, residuals).sum(dim=1)
             return total
 
-    def move(self, step: Tensor, rows: Tensor) -> None:
-        moved = self.at(rows).retract(step)
+    def move(self, accepted: Bool[Tensor, " rows"]) -> None:
+        assert self.trial is not None
+        place = torch.nonzero(accepted)[:, 0]
+        rows = self.trial.rows[place]
+        self.place[rows] = place
         for block in self.problem.free:
-            self.here[block.name][rows] = moved[block.name]
+            self.here[block.name][rows] = self.trial.scene.parameters[block.name][place]
 
     def model(self, rows: Tensor) -> Model:
         with torch.no_grad():
@@ -91,8 +99,10 @@ class Newton:
 
     def model_of(self, rows: Tensor) -> Model:
         """Second order of all terms of a few problems."""
-        problem = self.at(rows)
-        scene, frames = problem.scene(problem.base), Frames(problem, problem.K.dtype)
+        problem, place = self.at(rows), self.place[rows]
+        is_known = self.trial is not None and bool((place >= 0).all())
+        scene = self.trial.part(problem, place) if self.trial and is_known else problem.scene(problem.base)
+        frames = Frames(problem, problem.K.dtype)
         slopes = add_beliefs(scene, frames, self.beliefs)
         for term in self.skins.values():
             residuals = term.residuals(scene)
@@ -116,13 +126,16 @@ class Newton:
         """What all keypoints say."""
         parts = [marks.select(rows).slopes(scene.pixels[:, 0]) for marks in self.marks]
         slope, weight = (sum(same[1:], start=same[0]) for same in zip(*parts, strict=True))
+        root = weight.sqrt()
+        pull = torch.where(root > 0, slope / root, torch.zeros_like(root))
         parameters, K = scene.parameters, problem.camera(scene.parameters)
         functional = pixel_rows(scene.posed.points, K)
-        columns = [limb.columns(parameters, scene.posed, functional, K) for limb in self.limbs]
+        weighted = functional * root[:, None, :, :, None]
+        columns = [limb.columns(parameters, scene.posed, weighted, K, root) for limb in self.limbs]
         if not self.turning:
-            return ByPixels(columns, slope, weight, None)
+            return ByPixels(columns, pull, None)
         forces = (functional * slope[:, None, :, :, None]).sum(dim=-2)
-        return ByPixels(columns, slope, weight, problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0])
+        return ByPixels(columns, pull, problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0])
 
     def assemble(
         self, matrix: Float[Tensor, "rows n n"], pixels: ByPixels | None, units: Float[Tensor, " n"]
@@ -148,18 +161,18 @@ class Newton:
         for limb, blocks in zip(self.limbs, pixels.columns, strict=True):
             J = side_by_side(blocks)
             place, first = slice(first, first + J.shape[3]), first + J.shape[3]
-            is_trunk = J.shape[1] == pixels.slope.shape[1]
-            slope, weight = (part if is_trunk else part[:, limb.points] for part in (pixels.slope, pixels.weight))
-            J, weighted = J.flatten(1, 2), (J * weight[..., None]).flatten(1, 2).mT
-            along[:, place] = (slope.flatten(1)[:, None] @ J)[:, 0]
+            is_trunk = J.shape[1] == pixels.pull.shape[1]
+            pull = pixels.pull if is_trunk else pixels.pull[:, limb.points]
+            J = J.flatten(1, 2)
+            along[:, place] = (pull.flatten(1)[:, None] @ J)[:, 0]
             if is_trunk:
                 trunk = J
-                add_lower(matrix[:, place, place], weighted, J)
+                add_lower(matrix[:, place, place], J.mT, J)
                 continue
-            matrix[:, place, place] += weighted @ J
+            matrix[:, place, place] += J.mT @ J
             if trunk is not None:
                 shared = trunk.unflatten(1, (-1, 2))[:, limb.points].flatten(1, 2)
-                matrix[:, place, : trunk.shape[2]] += weighted @ shared
+                matrix[:, place, : trunk.shape[2]] += J.mT @ shared
 
     def add_bend(self, matrix: Tensor, bend: Tensor) -> None:
         """To the lower triangle: the blocks that turn joints do not all stand side by side."""
@@ -171,16 +184,16 @@ class Newton:
 
 
 class ByPixels(NamedTuple):
-    """First and second order of keypoints."""
+    """First and second order of keypoints, pixels times the roots of their weights: one weighted matrix for both sides
+    of a product."""
 
-    columns: list[tuple[Float[Tensor, "rows points 2 _"], ...]]  # d pixel / d step, by limb and block
-    slope: Float[Tensor, "rows points 2"]
-    weight: Float[Tensor, "rows points 2"]
+    columns: list[tuple[Float[Tensor, "rows points 2 _"], ...]]  # d weighted pixel / d step, by limb and block
+    pull: Float[Tensor, "rows points 2"]  # d cost / d weighted pixel
     bend: Float[Tensor, "rows turns turns"] | None  # of the blocks that turn joints
 
     def during(self, few: slice) -> ByPixels:
         columns = [tuple(block[few] for block in blocks) for blocks in self.columns]
-        return ByPixels(columns, self.slope[few], self.weight[few], None)
+        return ByPixels(columns, self.pull[few], None)
 
 
 def runs(places: Sequence[slice]) -> list[slice]:
