@@ -220,7 +220,7 @@ class FactoredChain:
         diagonal = blocks.own.diagonal(dim1=-2, dim2=-1).double() + links.own
         stiffer = links._replace(own=links.own + stiffness(diagonal, self.damping[:, None]))
         precision = self.arrow.precision
-        if compiled.is_at_hand(len(diagonal), self.arrow.frames, stiffer):
+        if compiled.takes_chains(len(diagonal), self.arrow.frames, stiffer):
             return compiled.eliminate(blocks.own, blocks.border, stiffer, carry, right, precision)
         return eliminate(blocks.own, blocks.border, stiffer, carry, right, precision, right is not None)
 

@@ -1,17 +1,20 @@
-"""Elimination of one chain's frames by compiled code, where numba is installed: the same sums as `chain.py`'s, in half
-the time. What is gained are passes over memory, each entry being converted, summed and scaled once, and inverses by
-sweeps, which LAPACK's take twice as long as.
+"""What is compiled where numba is installed: the elimination of one long chain's frames (`chain.py`) and the steps of
+many small problems (`saddle_free.py`), the same sums in half the time.
+
+What is gained are passes over memory, each entry being converted, summed and scaled once; the work of calling torch for
+each small matrix; and inverses by sweeps, which LAPACK's take twice as long as.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fitting.solvers.chain import TOGETHER, Carry, Eliminated, Forward, Links, Passed, Right
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 LEAST_FRAMES = 256  # of a chain: to load the code takes as long as it saves on so many
+LEAST_PROBLEMS = 64
 
 
 @cache
@@ -34,10 +38,36 @@ def kernel() -> ModuleType | None:
     return kernel
 
 
-def is_at_hand(problems: int, frames: int, links: Links) -> bool:
-    """For a single long chain on the CPU with diagonal ties."""
+def takes_chains(problems: int, frames: int, links: Links) -> bool:
+    """A single long one on the CPU with diagonal ties."""
     is_plain = links.near_blocks is None and links.own.device.type == "cpu"
     return is_plain and problems == 1 and frames >= LEAST_FRAMES and kernel() is not None
+
+
+def takes_steps(problems: int, device: torch.device) -> bool:
+    return problems >= LEAST_PROBLEMS and device.type == "cpu" and kernel() is not None
+
+
+def definite_steps(
+    matrix: Float[Tensor, "problems n n"],
+    gradient: Float[Tensor, "problems n"],
+    scale: Float[Tensor, "problems n"],
+    reach: Float[Tensor, "problems n"],
+    rows: Int[Tensor, " rows"],
+    damping: Float[Tensor, " rows"],
+) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
+    """As `saddle_free.solve`, of some problems by number; the decrease is NaN where a matrix is not definite."""
+    from fitting.solvers.kernel_newton import take_steps
+
+    step, predicted = gradient.new_zeros(len(rows), gradient.shape[1]), gradient.new_empty(len(rows))
+    with products().limit(limits=1):
+        take_steps(*(t.numpy() for t in (matrix, gradient, scale, reach, rows, damping, step, predicted)))
+    return step, predicted
+
+
+def alone() -> AbstractContextManager[object]:
+    """While several threads run compiled code, each multiplies alone."""
+    return nullcontext() if kernel() is None else products().limit(limits=1)
 
 
 class CompiledWindow(Eliminated):

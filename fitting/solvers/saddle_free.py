@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fitting.solvers import compiled
 from fitting.solvers.base import SolverOptions
 from fitting.types import Stop
 
@@ -111,8 +112,18 @@ class State:
             self.stale[moved] = False
 
     def steps(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The next step of some problems and the decrease that is expected of it, a few at a time: matrices should stay
-        in the cache."""
+        """The next step of some problems and the decrease that is expected of it."""
+        if compiled.takes_steps(len(self.value), rows.device):
+            gradient, matrix, scale, reach = self.model
+            step, predicted = compiled.definite_steps(matrix, gradient, scale, reach, rows, self.damping[rows])
+            others = torch.nonzero(predicted.isnan())[:, 0]
+            if len(others):
+                step[others], predicted[others] = self.absolute_steps(rows[others])
+            return step, predicted
+        return self.absolute_steps(rows)
+
+    def absolute_steps(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """A few at a time: matrices should stay in the cache."""
         parts = [solve(Model(*(part[few] for part in self.model)), self.damping[few]) for few in rows.split(AT_ONCE)]
         return torch.cat([step for step, _ in parts]), torch.cat([predicted for _, predicted in parts])
 
