@@ -163,7 +163,7 @@ def stage(
     return {
         "name": f"stage {k + 1}",
         "free": free,
-        "iterations": 80 if last else 20 if with_hands else 30,  # hands settle with the face, in the last
+        "iterations": 40 if last else 20 if with_hands else 30,  # hands settle with the face, in the last
         "tolerance": 3e-5 if last else 1e-3,
         "bends": True,  # grossly wrong points, and those of fingers, are further off than their levers are long
         "terms": found,

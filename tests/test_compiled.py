@@ -6,9 +6,11 @@ import pytest
 import torch
 from test_curvature import random_arrow
 from test_factored import damped
+from test_saddle_free import double_well, run
 
-from fitting.solvers import chain, compiled
+from fitting.solvers import chain, compiled, saddle_free
 from fitting.solvers.chain import Carry, Right
+from fitting.solvers.saddle_free import Model
 
 pytest.importorskip("numba", reason="the `fast` extra is not installed")
 pytest.importorskip("threadpoolctl", reason="the `fast` extra is not installed")
@@ -108,3 +110,36 @@ def test_several_problems_and_short_chains_are_left_to_torch(monkeypatch, window
     monkeypatch.setattr(compiled, "LEAST_FRAMES", 8)
     random_arrow(1, 7, 5, 3, window=3).factor(damping[:1]).solve(torch.randn(1, 38).double())
     assert windows_taken == []
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_steps_of_many_problems_are_the_plain_code_s(precision, n):
+    draw = torch.Generator().manual_seed(n)
+    J = torch.randn(5, 2 * n, n, generator=draw, dtype=torch.float64)
+    matrix = J.mT @ J + torch.eye(n).double()
+    matrix[3] -= 1e3 * torch.eye(n).double()
+    upper = torch.full_like(matrix, torch.nan).triu(1)  # is not looked at
+    scale = matrix.diagonal(dim1=1, dim2=2).abs().clone()
+    reach = torch.where(torch.arange(n) % 2 == 0, torch.inf, 2.0).double().expand(5, n).contiguous()
+    model = Model(torch.randn(5, n, generator=draw).double(), (matrix.tril() + upper).to(precision), scale, reach)
+    rows, damping = torch.tensor([4, 3, 0]), torch.tensor([0.1, 0.2, 0.3]).double()
+    step, predicted = compiled.definite_steps(model.matrix, model.gradient, scale, reach, rows, damping)
+    some = Model(model.gradient[rows], matrix.tril().to(precision)[rows], scale[rows], reach[rows])
+    expected, decrease = saddle_free.solve(some, damping)
+    assert predicted.isnan().tolist() == [False, True, False]
+    closeness = {"rtol": 1e-4, "atol": 1e-5} if precision == torch.float32 else {}
+    torch.testing.assert_close(step[[0, 2]], expected[[0, 2]], **closeness)
+    torch.testing.assert_close(predicted[[0, 2]], decrease[[0, 2]], **closeness)
+
+
+def test_saddles_are_left_by_compiled_steps_too(monkeypatch):
+    """Of matrices that are not positive definite the steps come from the plain code."""
+    taken, steps = [], compiled.definite_steps
+    monkeypatch.setattr(compiled, "definite_steps", lambda *given: taken.append(len(given[4])) or steps(*given))
+    start = torch.tensor([[1e-3, 1.0], [-1e-3, 1.0], [1e-6, -2.0]], dtype=torch.float64)
+    for least, is_compiled in ((64, False), (1, True)):
+        monkeypatch.setattr(compiled, "LEAST_PROBLEMS", least)
+        found, _ = run(double_well, start, tolerance=1e-12)
+        torch.testing.assert_close(found.value, torch.full((3,), -0.25).double(), atol=1e-8, rtol=0)
+        assert bool(taken) == is_compiled
