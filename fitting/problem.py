@@ -21,7 +21,7 @@ from fitting.terms import Evidence, Residuals, Scene, Term, robust
 from fitting.types import Block, Body, Parameters, Posed
 
 WINDOW = 512  # frames whose bodies are in memory at once; no result depends on it
-STRETCH = 8 * WINDOW  # frames whose differences are
+STRETCH = 32 * WINDOW  # frames whose differences are: those of a shorter clip in one go
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,9 @@ class Problem:
 
     def clip_parts(self) -> Iterator[tuple[slice, Problem]]:
         """All clip-wide residuals, each once: differences over time by the frame where they begin."""
+        if self.frames <= STRETCH:
+            yield slice(0, self.frames), self.only(self.clip_terms)
+            return
         for name, term in self.clip_terms.items():
             alone, reach = self.only({name: term}), len(term.stencil) - 1
             if term.structure not in ("stencil", "motion"):  # of what is shared
