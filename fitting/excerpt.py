@@ -21,7 +21,7 @@ from fitting.problem import Problem
 from fitting.solvers import SOLVERS, SolverOptions
 from fitting.types import Parameters
 
-SHARE = 16  # of a clip's frames one in so many is in its excerpt
+SHARE = 4  # of a clip's frames one in so many is in its excerpt: with fewer, all frames need a third iteration
 PIECES, LENGTH = 32, 16  # pieces at least, frames in a row
 LEAST_FRAMES = 2 * PIECES * LENGTH  # of a clip: shorter ones are solved as fast without
 ROUGH = 10  # times the clip's tolerance: an excerpt's minimum is further from the clip's than that
