@@ -12,7 +12,7 @@ eq. 2-4, rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -256,12 +256,7 @@ def skin_entries(
         posed = (rotations[:, :, carrier] @ local[..., None])[..., 0] + places[:, :, carrier]
         return posed * skin.entry_weight[:, None]
     parts = []
-    first = 0
-    for joint, count in enumerate(skin.joint_counts):
-        if count == 0:
-            continue
-        entries = slice(first, first + count)
-        first += count
+    for joint, entries in entries_by_joint(skin):
         local = rest[:, :, skin.entry_rest[entries]] - joints_rest[:, :, joint, None]
         posed = local @ rotations[:, :, joint].mT + places[:, :, joint, None]
         parts.append(posed * skin.entry_weight[entries, None])
@@ -295,12 +290,9 @@ def turn_by_joint(
     """`skin_entries` of a few joints, as a head has, with no copy of a rotation per entry."""
     joints_rest, places = axes_first(joints_rest), axes_first(places)
     R = rotations.permute(3, 4, 0, 1, 2)
-    parts, first = [], 0
-    for joint, count in enumerate(skin.joint_counts):
-        if count == 0:
-            continue
-        entries, here = slice(first, first + count), slice(joint, joint + 1)
-        first += count
+    parts = []
+    for joint, entries in entries_by_joint(skin):
+        here = slice(joint, joint + 1)
         local = axes_first(rest[:, :, entries if skin.is_rest_of_each else skin.entry_rest[entries]])
         local = local - joints_rest[..., here]
         posed = places[..., here]
@@ -312,6 +304,15 @@ def turn_by_joint(
 
 def axes_first(vectors: Float[Tensor, "problems frames some 3"]) -> Float[Tensor, "3 problems frames some"]:
     return vectors.permute(3, 0, 1, 2)
+
+
+def entries_by_joint(skin: Skin) -> Iterator[tuple[int, slice]]:
+    """Where the entries of every joint that carries any stand."""
+    first = 0
+    for joint, count in enumerate(skin.joint_counts):
+        if count:
+            yield joint, slice(first, first + count)
+        first += count
 
 
 def joint_of_entries(skin: Skin) -> Int[Tensor, " entries"]:

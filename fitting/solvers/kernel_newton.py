@@ -8,7 +8,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-MATH = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, but what is not finite stays so
+from fitting.solvers.kernel import MATH
 
 
 @njit(cache=True, nogil=True, fastmath=MATH)
