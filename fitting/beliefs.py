@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fitting.problem import Problem, width
 from fitting.solvers import Blocks
-from fitting.terms import LENGTHS, Scene, Term, counts_by_size
+from fitting.terms import LENGTHS, Residuals, Scene, Term, counts_by_size
 from fitting.turns import inverse_left_jacobian, left_jacobian, turn_columns
 
 
@@ -150,12 +150,13 @@ def unit_vector(problem: Problem, places: dict[str, slice]) -> Float[Tensor, " u
     return units
 
 
-def add_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
+def add_stencil(collected: Ties | Frames, term: Term, scene: Scene, residuals: Residuals, weights: Tensor) -> None:
     """Differences over time of coordinates: ties between neighbours, diagonal in the coordinates. Of a single frame
     there are none but those from the start."""
     frames = scene.evidence.seen.shape[1]
     first = 0
-    add_lean_of_stencil(collected, term, scene, weights)
+    if counts_by_size(term):
+        add_lean_of_stencil(collected, term, scene, residuals, weights)
     for name, sigma in term.moving(scene).items():
         size = scene.coordinates[name].shape[-1]
         weight = weights.expand(-1, -1, weights.shape[-1])[..., first : first + size] / sigma**2
@@ -172,11 +173,10 @@ def add_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Ten
                 collected.add_tie(name, j - i, i, a * term.stencil[j] * weight)
 
 
-def add_lean_of_stencil(collected: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
+def add_lean_of_stencil(
+    collected: Ties | Frames, term: Term, scene: Scene, residuals: Residuals, weights: Tensor
+) -> None:
     """What ties differences that are counted in sizes of the body to its shape."""
-    residuals = term.residuals(scene) if counts_by_size(term) else None
-    if residuals is None:
-        return
     frames, first = scene.evidence.seen.shape[1], 0
     slopes: dict[str, Tensor] = {}
     squares = weights.new_zeros(len(weights), dtype=torch.float64)
@@ -193,15 +193,13 @@ def add_lean_of_stencil(collected: Ties | Frames, term: Term, scene: Scene, weig
     collected.add_lean(slopes, squares)
 
 
-def add_elementwise(collected: Ties | Frames, term: Term, scene: Scene, weights: Tensor) -> None:
+def add_elementwise(collected: Ties | Frames, term: Term, scene: Scene, residuals: Residuals, weights: Tensor) -> None:
     """Residual k moves with coordinate k alone: the gradient of all residuals' sum is every slope."""
     names = [name for name in term.reads if name in scene.coordinates]
     slopes = sum_gradient(term, scene, names)
     curvature = slopes.square() * weights.repeat_interleave(slopes.shape[-1] // weights.shape[2], dim=-1)
     sizes = [scene.coordinates[name].shape[-1] for name in names]
     if counts_by_size(term):
-        residuals = term.residuals(scene)
-        assert residuals is not None
         values = residuals.values[..., 0]
         pulled = values * weights
         parts = (slopes * pulled).split(sizes, dim=-1)

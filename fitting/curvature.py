@@ -94,9 +94,9 @@ def clip_curvature(problem: Problem) -> Ties:
             continue
         weights = item_weights(term, residuals)
         if term.structure == "stencil":
-            add_stencil(ties, term, scene, weights)
+            add_stencil(ties, term, scene, residuals, weights)
         elif term.structure != "motion":
-            add_elementwise(ties, term, scene, weights)
+            add_elementwise(ties, term, scene, residuals, weights)
     return ties.in_natural_steps()
 
 
@@ -125,9 +125,9 @@ def frame_curvature(problem: Problem, precision: torch.dtype = torch.float64) ->
         elif term.structure == "surface":
             add_surface(frames, term, scene, weights)
         elif term.structure == "stencil":
-            add_stencil(frames, term, scene, weights)
+            add_stencil(frames, term, scene, residuals, weights)
         else:
-            add_elementwise(frames, term, scene, weights)
+            add_elementwise(frames, term, scene, residuals, weights)
     seen = problem.only({name: term for name, term in problem.terms.items() if term.structure == "pixels"})
     for part, share in pieces(seen, frames.parts):
         add_pixels(part, share)
