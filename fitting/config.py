@@ -179,10 +179,11 @@ class SearchConfig(Record):
     swap: bool = Field(default=False, description="a detector may have taken left for right, in runs of frames")
     stages: tuple[StageConfig, ...] = Field(min_length=1, description="what every start goes through; no smoothness")
     carry: float = Field(
-        default=1.0, ge=1, description="times the best one's cost: a photo's second-best start up to there goes on too"
+        default=1.0, ge=1, description="times the best one's cost: a photo's other starts up to there go on too"
     )
+    rivals: int = Field(default=1, ge=1, description="so many others at most")
     carry_through: str | None = Field(
-        default=None, description="the recipe's stage after which the lower of the two counts; there must be one more"
+        default=None, description="the recipe's stage after which the lowest counts; there must be one more"
     )
 
 
@@ -263,7 +264,7 @@ class FitConfig(Record):
         return config, notes
 
     def carried(self) -> tuple[StageConfig, ...]:
-        """The stages that a photo's second-best start goes through beside the best.
+        """The stages that a photo's other starts go through beside the best.
 
         Raises ConfigError where the recipe has none of that name, or none after it.
         """

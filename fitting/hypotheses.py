@@ -4,8 +4,8 @@ left: every one is fitted frame by frame, side by side, and each frame takes its
 In a clip the best ones must also follow each other: the choice is the cheapest path over the frames (Viterbi, 1967),
 so that a frame that could be seen from both sides goes with its neighbours. The lens is one for a whole clip.
 
-Of photos the second-best candidate may go on beside the best for some of the recipe's stages (`carry`): which of two
-basins is the deeper one often shows only there.
+Of photos a few more candidates may go on beside the best for some of the recipe's stages (`carry`): which basin is the
+deepest often shows only there.
 """
 
 from __future__ import annotations
@@ -101,18 +101,22 @@ class Fitted(NamedTuple):
 def carry_on(
     case: Case, config: FitConfig, tried: list[Candidate], fitted: Fitted, progress: Progress, journal: Journal | None
 ) -> Found:
-    """Every photo's best candidate, and its second-best where that is not much dearer, through the recipe's stages up
-    to `carry_through`; the lower of the two counts from there on."""
-    assert config.search is not None
-    costs, seen = fitted.costs.nan_to_num(nan=torch.inf), fitted.seen
-    order = costs.argsort(dim=1)[:, :2]
-    best, second = order[:, 0], order[:, -1]
-    price = costs.gather(1, order)
-    rivals = torch.nonzero((second != best) & (price[:, -1] <= config.search.carry * price[:, 0]))[:, 0]
-    first = photos(take(case, tried, fitted.parameters, seen, best.cpu().numpy()), config).select(seen)
-    other = photos(take(case, tried, fitted.parameters, seen, second.cpu().numpy()), config).select(seen[rivals])
-    result, row = race(side_by_side([first, other]), rivals, config, progress, journal)
-    end, path = pick(result, row), torch.where(row < len(seen), best, second)
+    """Every photo's best candidate, and a few more that are not much dearer, through the recipe's stages up to
+    `carry_through`; the lowest counts from there on."""
+    wanted, seen = config.search, fitted.seen
+    assert wanted is not None
+    costs, order = fitted.costs.nan_to_num(nan=torch.inf).sort(dim=1)
+    goes_on = (costs <= wanted.carry * costs[:, :1]) & (torch.arange(costs.shape[1]).to(seen) <= wanted.rivals)
+    goes_on[:, 0] = True
+    rank, photo = torch.nonzero(goes_on.T, as_tuple=True)  # the best of all photos first
+    starts = [
+        photos(take(case, tried, fitted.parameters, seen, order[:, k].cpu().numpy()), config).select(
+            seen[photo[rank == k]]
+        )
+        for k in range(int(rank.max()) + 1)
+    ]
+    result, row = race(side_by_side(starts), photo, config, progress, journal)
+    end, path = pick(result, row), order[photo[row], rank[row]]
     known = Parameters({name: value for name, value in end.items() if name in tried[0].start})
     found = take(case, tried, [known] * len(tried), seen, path.cpu().numpy())
     return replace(found, stages=len(config.carried()))

@@ -1,7 +1,7 @@
-"""Two starts of the same photo side by side, stage after stage, until one is left.
+"""Several starts of the same photo side by side, stage after stage, until one is left.
 
-Which of two basins is the deeper one often shows only at the end, where both are fitted to everything. Of many pairs
-both have met long before, though, or one is far behind.
+Which of two basins is the deeper one often shows only at the end, where both are fitted to everything. Many have met
+long before, though, or are far behind.
 """
 
 from __future__ import annotations
@@ -19,40 +19,41 @@ from fitting.solve import Progress, run_stages, totals
 from fitting.types import Parameters
 
 MET = 1e-3  # share of the cost: two that are no further apart have met
-BEHIND = 1.25  # times the other's cost: further behind, hardly anyone comes back in the last stage
+BEHIND = 1.2  # times the best one's cost: further behind, hardly anyone comes back in the last stage
 
 
 def race(
-    both: Problem, rivals: Int[Tensor, " some"], config: FitConfig, progress: Progress, journal: Journal | None
+    every: Problem, photo: Int[Tensor, " problems"], config: FitConfig, progress: Progress, journal: Journal | None
 ) -> tuple[Parameters, Int[Tensor, " photos"]]:
-    """Where all problems of `both` came to, and which one every photo goes on with. `both` has the best start of every
-    photo, then the second-best of some of them, whose numbers `rivals` has."""
-    stages = config.carried()
-    photos, standing = both.count - len(rivals), both.base
-    best = torch.arange(photos, device=rivals.device)
-    left = torch.arange(len(rivals), device=rivals.device)
+    """Where all problems of `every` came to, and which one each photo goes on with. `photo` has the number of each
+    problem's photo; there are no gaps among these."""
+    stages, standing = config.carried(), every.base
+    left = torch.arange(every.count, device=photo.device)
 
-    def go(rows: Tensor, stage: StageConfig) -> Float[Tensor, " rows"]:
-        """Some problems through a stage, and what they cost there."""
+    def go(stage: StageConfig) -> Float[Tensor, " left"]:
+        """Those that are left through a stage, and what they cost there."""
         nonlocal standing
-        some, alone = replace(both, base=standing).select(rows), config.model_copy(update={"stages": (stage,)})
+        some, alone = replace(every, base=standing).select(left), config.model_copy(update={"stages": (stage,)})
         moved = run_stages(some, alone, lambda _, done, count: progress("comparing", done, count), journal)[0]
         kept = (name for name in moved if name in standing)
-        standing = Parameters({name: standing[name].index_copy(0, rows, moved[name]) for name in kept})
+        standing = Parameters({name: standing[name].index_copy(0, left, moved[name]) for name in kept})
         return final_costs(some, moved, alone)
 
-    for stage in stages[:-1]:
-        costs = go(torch.cat([best, photos + left]), stage)
-        gap = costs[photos:] / costs[rivals[left]]
-        is_next_last = stage is stages[-2]
-        met = (gap - 1).abs() < MET
-        over = met | (is_next_last & (torch.maximum(gap, 1 / gap) > BEHIND)) | ~torch.isfinite(gap)
-        won = left[over & (gap < 1)]
-        best[rivals[won]], left = photos + won, left[~over]
-    costs = go(torch.cat([best, photos + left]), stages[-1])
-    won = left[costs[photos:] < costs[rivals[left]]]
-    best[rivals[won]] = photos + won
-    return standing, best
+    for k, stage in enumerate(stages):
+        costs, order = go(stage).sort()
+        left = left[order]
+        by_photo = photo[left].argsort(stable=True)  # within a photo the cheapest stands first
+        costs, left = costs[by_photo], left[by_photo]
+        first = torch.ones_like(left, dtype=torch.bool)
+        first[1:] = photo[left[1:]] != photo[left[:-1]]
+        goes_on = first
+        if k < len(stages) - 1:
+            lowest = costs[first][first.cumsum(dim=0) - 1]
+            has_met = costs <= costs.roll(1) * (1 + MET)
+            is_behind = costs > BEHIND * lowest if k == len(stages) - 2 else torch.zeros_like(first)
+            goes_on = first | (torch.isfinite(costs) & ~has_met & ~is_behind)
+        left = left[goes_on]
+    return standing, left
 
 
 def final_costs(problem: Problem, found: Parameters, config: FitConfig) -> Float[Tensor, " problems"]:

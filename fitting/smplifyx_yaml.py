@@ -26,7 +26,9 @@ from fitting.layouts import OPENPOSE137
 from fitting.smplifyx_keys import MARKS, family, flag, notes, number, pose_prior, schedules
 
 BEND = 3.17  # times the body pose's weight
-RIVAL = 1.3  # times the best start's cost: the second-best up to there is fitted beside it; the end says which is lower
+RIVAL = 1.5  # times the best start's cost: others up to there are fitted beside it; the end says which is lowest
+RIVALS = 1  # of them at most
+BEGUN, LAST = 12, 28  # iterations of the last stage, before and after rivals are told apart
 CONTACT = 0.005  # metres of depth that SMPLify-X's weight of 1 is taken for
 
 
@@ -54,11 +56,12 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
     hands, face = family(theirs) != "smpl" and flag(theirs, "use_hands", True), flag(theirs, "use_face", True)
     face = face and family(theirs) == "smplx"
     stages = [stage(theirs, lists, k, hands, face) for k in range(len(lists["pose"]))]
-    to_come = [*(stages[1:] or stages), *once_more(stages[-1])]  # the search has been through the first
+    *before, last = stages[1:] or stages  # the search has been through the first
+    to_come = [*before, begun(last), last, *once_more(last)]
     enough = {**stages[0], "iterations": 10}  # to tell starts apart
     search: dict[str, Any] = {"stages": [camera_stage(), enough]}
     if len(to_come) > 1:
-        search |= {"carry": RIVAL, "carry_through": to_come[-2]["name"]}
+        search |= {"carry": RIVAL, "rivals": RIVALS, "carry_through": to_come[-2]["name"]}
     tree = {
         **folders(theirs),
         "body": body(theirs, hands),
@@ -163,18 +166,25 @@ def stage(
     return {
         "name": f"stage {k + 1}",
         "free": free,
-        "iterations": 40 if last else 20 if with_hands else 30,  # hands settle with the face, in the last
+        "iterations": LAST if last else 8 if with_hands else 30,  # hands settle with the face, in the last
         "tolerance": 3e-5 if last else 1e-3,
         "bends": True,  # grossly wrong points, and those of fingers, are further off than their levers are long
         "terms": found,
     }
 
 
+def begun(last: Mapping[str, Any]) -> dict[str, Any]:
+    """The last stage's first steps: who is behind after these does not go through the others."""
+    return {**last, "name": f"{last['name']} begun", "iterations": BEGUN}
+
+
 def once_more(last: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Theirs ends with the last stage. Once more with fingers and jaw that begin at rest: on the way some wind
     themselves round wrong points, where no descent finds back from. It counts where it ends lower."""
     wound = [name for name in ("left_hand_pose", "right_hand_pose", "jaw_pose") if name in last["free"]]
-    return [{**last, "name": "once more", "anew": wound, "tolerance": 1e-5}] if wound else []
+    return (
+        [{**last, "name": "once more", "iterations": BEGUN + LAST, "anew": wound, "tolerance": 1e-5}] if wound else []
+    )
 
 
 def contact_term(theirs: Mapping[str, Any], k: int) -> dict[str, Any] | None:

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from fitting import anew, excerpt
 from fitting.ambiguity import ambiguities
+from fitting.compiled import alone
 from fitting.config import FitConfig, StageConfig
 from fitting.curvature import LeastSquares
 from fitting.evidence import Case, apart, as_evidence
 from fitting.journal import Journal, Page, Reached
 from fitting.newton import Newton, has_model
 from fitting.problem import Problem, either, pick
-from fitting.solvers import SOLVERS, Minimum, SolverOptions, compiled, saddle_free
+from fitting.solvers import SOLVERS, Minimum, SolverOptions, saddle_free
 from fitting.solvers.saddle_free import Rest
 from fitting.stagnation import name_stagnation
 from fitting.summary import summarise
@@ -153,7 +154,7 @@ def in_threads(run: Callable[[int], Found], count: int, threads: int) -> list[Fo
         return [run(number) for number in range(count)]
     torch.set_num_threads(1)
     try:
-        with compiled.alone(), ThreadPoolExecutor(min(count, threads)) as pool:
+        with alone(), ThreadPoolExecutor(min(count, threads)) as pool:
             return list(pool.map(run, range(count)))
     finally:
         torch.set_num_threads(threads)

@@ -352,6 +352,25 @@ class Sizes(Protocol):
 
 
 @runtime_checkable
+class Products(Protocol):
+    """Gram matrices of a body's keypoints, problem by problem."""
+
+    def add(
+        self,
+        parameters: Parameters,
+        posed: Any,  # what `pose` gave, of the body's own class
+        functional: Float[Tensor, "problems points 2 3"],
+        pull: Float[Tensor, "problems points 2"],
+        extra: Float[Tensor, "problems points 2 more"],
+        matrix: Float[Tensor, "problems n n"],
+        along: Float[Tensor, "problems n"],
+    ) -> None:
+        """Adds J'J to the lower triangle of `matrix` and J' pull to `along`, J the derivatives of functional . point by
+        the unknowns, `extra` those by `more`."""
+        ...
+
+
+@runtime_checkable
 class Body(Protocol):
     """What terms, solvers and writers may know of a body; `bodies/` has the classes."""
 
@@ -421,6 +440,11 @@ class Body(Protocol):
         names: Collection[str],
     ) -> dict[str, Float[Tensor, "problems frames points rows _"]]:
         """d (functional . point) / d step of the named blocks, in closed form."""
+        ...
+
+    def products(self, places: Mapping[str, slice], more: Sequence[int]) -> Products | None:
+        """What makes Gram matrices of keypoints by compiled code, for unknowns at `places`, by block, and those of
+        `more` columns; None where it does not know how."""
         ...
 
     def columns(

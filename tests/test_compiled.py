@@ -97,7 +97,7 @@ def test_what_is_not_positive_definite_gives_nan():
 
 
 def test_without_numba_frames_are_taken_out_in_torch(monkeypatch, windows_taken):
-    monkeypatch.setattr(compiled, "kernel", lambda: None)
+    monkeypatch.setattr(compiled, "is_there", lambda: False)
     arrow, damping = random_arrow(1, 7, 5, 3, window=3), torch.full((1,), 0.1).double()
     right = torch.randn(1, 38).double()
     torch.testing.assert_close(arrow.factor(damping).solve(right), torch.linalg.solve(damped(arrow, damping), right))
@@ -139,7 +139,7 @@ def test_saddles_are_left_by_compiled_steps_too(monkeypatch):
     monkeypatch.setattr(compiled, "definite_steps", lambda *given: taken.append(len(given[4])) or steps(*given))
     start = torch.tensor([[1e-3, 1.0], [-1e-3, 1.0], [1e-6, -2.0]], dtype=torch.float64)
     for least, is_compiled in ((64, False), (1, True)):
-        monkeypatch.setattr(compiled, "LEAST_PROBLEMS", least)
+        monkeypatch.setattr("fitting.compiled.MANY", least)
         found, _ = run(double_well, start, tolerance=1e-12)
         torch.testing.assert_close(found.value, torch.full((3,), -0.25).double(), atol=1e-8, rtol=0)
         assert bool(taken) == is_compiled

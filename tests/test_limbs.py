@@ -1,35 +1,63 @@
 """Matrices made limb by limb against those of all keypoints at once, on the open body with its hands by components."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
+import roma
 import torch
+from torch import Tensor
 
 from fitting import bodies, solve
 from fitting.beliefs import unit_vector
+from fitting.bodies.hands import left_jacobian
 from fitting.camera import pixel_rows
 from fitting.curvature import LeastSquares
 from fitting.layouts import OPENPOSE137
 from fitting.newton import Newton
 from fitting.problem import Problem, differentiate, term_cost
 from fitting.terms import Evidence, Terms
-from fitting.types import Parameters
+from fitting.types import Block, Parameters
 
 PROBLEMS = 3
 LAYOUT = OPENPOSE137
 
 
+@dataclass(frozen=True)
+class PoseComponents:
+    """A decoder: a whole body's pose by a few numbers, which turn arms and legs alike, and heads."""
+
+    components: Tensor  # size, 63
+    block: Block = field(default_factory=lambda: Block("pose_code", "vector", 7, shared=False, unit=0.3))
+    target: str = "body_pose"
+
+    def decode(self, vector):
+        return roma.rotvec_to_rotmat((vector @ self.components).unflatten(-1, (21, 3)))
+
+    def steps(self, vector):
+        by_joint = self.components.T.unflatten(0, (21, 3))
+        turns = left_jacobian((vector @ self.components).unflatten(-1, (21, 3)))
+        return (turns @ by_joint).flatten(-3, -2)
+
+
 @pytest.fixture(scope="module")
 def problem():
+    return three_people(with_contour=True)
+
+
+def three_people(with_contour, is_coded=False):
     """Keypoints of three people who stand some way from where they were seen."""
     torch.manual_seed(0)
     like = torch.zeros(0, dtype=torch.float64)
     body = bodies.load("open_body", betas=5, expressions=4, hand_pca=6).to(like)
+    if is_coded:
+        body = bodies.decoded(body, [PoseComponents(0.2 * torch.randn(7, 63).to(like))])
     embedding = body.embedding_of(LAYOUT)
     base = {**body.neutral(PROBLEMS, 1), "focal": torch.zeros(PROBLEMS, 1, 1).to(like)}
     base["transl"] = torch.tensor([0.1, 0.2, -4.0]).to(like).expand(PROBLEMS, 1, 3)
     K = torch.tensor([[900.0, 0, 500], [0, 900, 500], [0, 0, 1]]).to(like).expand(PROBLEMS, 1, 3, 3)
-    points = torch.cat([embedding.points, embedding.contour.points])
+    if not with_contour:
+        embedding = replace(embedding, contour=None)
+    points = torch.cat([embedding.points, *([embedding.contour.points] if with_contour else [])])
     count = len(points)
     evidence = Evidence(
         layout=LAYOUT,
@@ -68,9 +96,17 @@ def test_a_limb_has_all_points_that_its_blocks_move(problem):
             assert float(expected[:, ~limb.moved].abs().sum()) <= 1e-5 * float(expected.abs().max())
 
 
-def test_the_model_is_that_of_all_points_together(problem):
+@pytest.mark.parametrize("is_coded", [False, True])
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_the_model_is_that_of_all_points_together(is_compiled, is_coded, monkeypatch):
+    """A contour, which slides, is left to torch."""
+    if is_compiled:
+        pytest.importorskip("numba", reason="the `fast` extra is not installed")
+        monkeypatch.setattr("fitting.compiled.MANY", 1)
+    problem = three_people(with_contour=not is_compiled, is_coded=is_coded)
     newton, rows = Newton(problem), torch.arange(PROBLEMS)
     same, zero = newton.problem, torch.zeros(PROBLEMS, newton.unknowns, dtype=torch.float64)
+    assert (newton.products is not None) == is_compiled
     model = newton.model(rows)
     expected = LeastSquares(same).curvature(zero, rows).blocks(slice(0, 1)).own[:, 0]
     torch.testing.assert_close(model.scale, expected.diagonal(dim1=1, dim2=2), rtol=1e-6, atol=0)

@@ -22,7 +22,9 @@ def turned(parameters, names, steps):
     "names",
     [["global_orient", "body_pose", "jaw_pose", "left_hand_pose"], ["body_pose"], ["left_hand_pose", "body_pose"]],
 )
-def test_bends_equal_automatic_differentiation(figure, names):  # noqa: F811
+@pytest.mark.parametrize("many", [64, 1])
+def test_bends_equal_automatic_differentiation(figure, names, many, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("fitting.compiled.MANY", many)
     # Pose correctives are no rigid turns, and the contour slides with the head: both are left out of the bend.
     body = replace(figure, skin=replace(figure.skin, pose_directions=None))
     body = body.restrict(body.embedding_of(LAYOUT))
@@ -44,8 +46,10 @@ def test_bends_equal_automatic_differentiation(figure, names):  # noqa: F811
             torch.testing.assert_close(found[p, f].tril(), expected.tril(), atol=1e-9, rtol=1e-7)
 
 
-def test_bends_of_a_decoded_hand_are_those_of_its_joints(figure_of_components):  # noqa: F811
+@pytest.mark.parametrize("many", [64, 1])
+def test_bends_of_a_decoded_hand_are_those_of_its_joints(figure_of_components, many, monkeypatch):  # noqa: F811
     """Cross terms with the body are exact; a hand's own are C' H C, what is left out is the decoder's own curve."""
+    monkeypatch.setattr("fitting.compiled.MANY", many)
     body = figure_of_components.restrict(figure_of_components.embedding_of(LAYOUT))
     parameters = random_parameters(body, 1, 1)
     posed = body.pose(parameters)

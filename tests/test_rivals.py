@@ -41,20 +41,22 @@ def test_the_lower_of_two_is_gone_on_with(problem):
     assert PROBLEMS == 2
     config = recipe(carry=2.0, carry_through="second")
     near, far = moved(problem, [-3.0, 0.01]), moved(problem, [0.01, -3.0])
-    rivals = torch.tensor([0, 1])
-    both = side_by_side([near, far.select(rivals)])
-    standing, best = race(both, rivals, config, lambda *_: None, None)
+    photo = torch.tensor([0, 1, 0, 1])
+    both = side_by_side([near, far])
+    standing, best = race(both, photo, config, lambda *_: None, None)
     assert best.tolist() == [2, 1]
     costs = final_costs(both, standing, config).unflatten(0, (2, 2))
     assert (costs.flatten()[best] == costs.amin(dim=0)).all()
-    assert race(near, rivals[:0], config, lambda *_: None, None)[1].tolist() == [0, 1]
+    assert race(near, photo[:2], config, lambda *_: None, None)[1].tolist() == [0, 1]
+    three = side_by_side([far, near, moved(problem, [-2.0, -2.0])])
+    assert race(three, torch.tensor([0, 1, 0, 1, 0, 1]), config, lambda *_: None, None)[1].tolist() == [0, 3]
 
 
 def test_of_two_that_have_met_one_goes_on(problem):
     config = recipe(carry=2.0, carry_through="second")
     both = side_by_side([problem, problem])
     told = []
-    _, best = race(both, torch.arange(PROBLEMS), config, lambda _, done, count: told.append(count), None)
+    _, best = race(both, torch.tensor([0, 1, 0, 1]), config, lambda _, done, count: told.append(count), None)
     assert told == [2 * PROBLEMS, PROBLEMS] and best.tolist() == [0, 1]
 
 

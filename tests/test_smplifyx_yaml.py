@@ -84,10 +84,14 @@ def all_stages(config):
 def test_five_stages_with_their_weights_as_sigmas(theirs):
     config = FitConfig.load(theirs, WORDS)
     stages = all_stages(config)
-    assert [stage.name for stage in stages] == ["camera", *(f"stage {k}" for k in range(1, 6)), "once more"]
-    assert stages[6].anew == ("left_hand_pose", "right_hand_pose", "jaw_pose")
-    again = {"name": "stage 5", "anew": (), "tolerance": stages[5].tolerance}
-    assert stages[6].model_copy(update=again) == stages[5]
+    names = [f"stage {k}" for k in range(1, 5)]
+    assert [stage.name for stage in stages] == ["camera", *names, "stage 5 begun", "stage 5", "once more"]
+    *_, begun, last, more = stages
+    assert more.anew == ("left_hand_pose", "right_hand_pose", "jaw_pose")
+    assert begun.iterations + last.iterations == more.iterations
+    same = {"name": "stage 5", "anew": (), "tolerance": last.tolerance, "iterations": last.iterations}
+    assert begun.model_copy(update=same) == more.model_copy(update=same) == last
+    assert config.search.carry_through == "stage 5" and config.search.rivals >= 1
     for k, weight in enumerate((404, 404, 57.4, 4.78, 4.78)):
         terms = config.stage_terms(stages[k + 1])
         assert terms.pose_latent.sigma == pytest.approx(1 / weight)
@@ -121,7 +125,7 @@ def test_self_intersection_where_it_has_a_weight(theirs):
     config = FitConfig.load(theirs, WORDS)
     found = [config.stage_terms(stage).interpenetration for stage in all_stages(config)]
     assert found[:4] == [None] * 4
-    assert [term.sigma for term in found[4:]] == pytest.approx([0.05, 0.005, 0.005])
+    assert [term.sigma for term in found[4:]] == pytest.approx([0.05, 0.005, 0.005, 0.005])
     assert found[5].ignore == ("9,16", "9,17")
     off = FitConfig.load(theirs, (*WORDS, ("interpenetration", "False")))
     assert all(off.stage_terms(stage).interpenetration is None for stage in off.stages)
@@ -169,7 +173,7 @@ def test_smpls_four_stages():
     four = [404.0, 404.0, 57.4, 4.78]
     tree = translate({"model_type": "smpl", "use_vposer": False, "body_pose_prior_weights": four}).tree
     stages = [*tree["search"]["stages"][1:], *tree["stages"]]
-    assert [stage["terms"]["shape"]["sigma"] for stage in stages] == [0.01, 0.02, 0.1, 0.2]
+    assert [stage["terms"]["shape"]["sigma"] for stage in stages] == [0.01, 0.02, 0.1, 0.2, 0.2]
 
 
 @pytest.mark.parametrize(

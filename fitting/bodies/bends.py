@@ -17,14 +17,17 @@ from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from fitting.bodies.contour import final_points
 from fitting.bodies.jacobian import Pose
 from fitting.bodies.levers import subtree
 from fitting.bodies.skinning import joint_of_entries
+from fitting.compiled import takes
 
 if TYPE_CHECKING:
     from fitting.bodies.body import SkinnedBody
@@ -46,6 +49,8 @@ def turn_bends(
 ) -> Float[Tensor, "batch steps steps"]:
     """d2 (sum of force . point) / d step d step of the parts end to end, R <- exp(d) R from the left: its lower
     triangle. The curve of what decodes a vector is left out."""
+    if takes(len(forces), forces.device):
+        return compiled_bends(body, pose, forces, parts)
     left, right = sides(body, pose, forces)
     order = hanging(body.skeleton.parents).to(forces)
     ends = list(accumulate(part.size for part in parts))
@@ -68,6 +73,28 @@ def turn_bends(
                 found[:, column, row] += chain(lower, (columns.mT @ rows.mT).mul_(mask.mT), upper)
             else:
                 found[:, row, column] += chain(upper, (rows @ columns).mul_(mask), lower)
+    return found
+
+
+def compiled_bends(
+    body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"], parts: Sequence[Part]
+) -> Float[Tensor, "batch steps steps"]:
+    """`turn_bends` by compiled code."""
+    from fitting.bodies.kernel_bends import add_bends
+
+    part, number = (np.full(len(body.skeleton.parents), -1) for _ in range(2))
+    for k, one in enumerate(parts):
+        part[one.joints], number[one.joints] = k, np.arange(len(one.joints))
+    decoded = [one.steps for one in parts if one.steps is not None]
+    most = max((steps.shape[2] for steps in decoded), default=0)
+    steps = torch.cat([pad(some, (0, most - some.shape[2])) for some in decoded] or [forces[:, :0, :0]], dim=1)
+    size, rows = np.array([(one.size, 0 if one.steps is None else one.steps.shape[1]) for one in parts]).T.copy()
+    found = forces.new_zeros(len(forces), size.sum(), size.sum())
+    pulled = (pose.entries, pose.masses, forces, final_entries(body), joint_of_entries(body.skin))
+    arrays = [t.contiguous().numpy() for t in (*pulled, pose.rotations, pose.places)]
+    row = np.where(rows > 0, rows.cumsum() - rows, -1)
+    plan = (np.array(body.skeleton.parents), part, number, size.cumsum() - size, size)
+    add_bends(*arrays, *plan, steps.contiguous().numpy(), row, found.numpy())
     return found
 
 
@@ -105,12 +132,17 @@ def hanging(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
     return subtree(parents) - 0.5 * torch.eye(len(parents))
 
 
+def final_entries(body: SkinnedBody) -> Int[Tensor, " entries"]:
+    """The point of the body that each entry is a part of."""
+    return final_points(body.contour, body.skin.points)[body.skin.entry_point]
+
+
 def joint_moments(
     body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"]
 ) -> Float[Tensor, "batch joints 3 3"]:
     """d F' - (F . d) I, summed over what hangs on each joint. Axes stand first: products of threes are slow where they
     are what lies side by side."""
-    final = final_points(body.contour, body.skin.points)[body.skin.entry_point]
+    final = final_entries(body)
     F = forces.permute(2, 0, 1).index_select(2, final)  # 3, batch, entries
     every = F.new_empty(4, *F.shape)
     torch.mul(pose.entries.permute(2, 0, 1)[:, None], F, out=every[:3])

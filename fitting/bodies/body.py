@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -20,6 +20,7 @@ from fitting.bodies.derivatives import bend, columns_of, differentiate, moved_po
 from fitting.bodies.hands import Hands
 from fitting.bodies.keypoint_table import KeypointTable, yard_stick
 from fitting.bodies.levers import Levers, Pairs, Reach, make_levers, make_pairs, make_reach
+from fitting.bodies.products import Products, make_products
 from fitting.bodies.sizes import Sizes, make_sizes
 from fitting.bodies.skinning import (
     Places,
@@ -206,6 +207,11 @@ class SkinnedBody:
         """d2 (sum of force . point) / d step d step of the named rotation blocks, end to end, its lower
         triangle: see bends.py."""
         return bend(self, parameters, posed, forces, dict.fromkeys(names))
+
+    def products(self, places: Mapping[str, slice], more: Sequence[int]) -> Products | None:
+        """What makes Gram matrices of keypoints by compiled code, for unknowns at `places` and those of `more` columns;
+        None where it does not know how: see products.py."""
+        return make_products(self, (), places, more)
 
     def moves(self, name: str) -> Bool[Tensor, " points"]:
         """Which of a restricted body's points a block moves. A contour goes with all of its points."""

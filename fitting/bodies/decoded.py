@@ -6,7 +6,7 @@ through the chain rule, with the left steps of the rotations in between: R <- ex
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from fitting.bodies.body import PosedBody, SkinnedBody, moved
 from fitting.bodies.columns import Columns
 from fitting.bodies.derivatives import bend
 from fitting.bodies.hands import HandComponents
+from fitting.bodies.products import Products, make_products
 from fitting.types import Block, Embedding, Parameters
 
 
@@ -146,6 +147,9 @@ class DecodedBody:
         steps = {d.target: d.steps(parameters[d.block.name]) for d in self.decoders if d.block.name in names}
         blocks = {target: steps.get(target) for target in self.behind(names)}
         return bend(self.inner, self.full(parameters), posed, forces, blocks)
+
+    def products(self, places: Mapping[str, slice], more: Sequence[int]) -> Products | None:
+        return make_products(self.inner, self.decoders, places, more)
 
     def moves(self, name: str) -> Bool[Tensor, " points"]:
         return self.inner.moves(self.behind([name])[0])

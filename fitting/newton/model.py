@@ -20,7 +20,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.beliefs import Frames, add_surface, unit_vector
-from fitting.camera import pixel_rows
+from fitting.camera import focal_slopes, pixel_rows
+from fitting.compiled import products, takes
 from fitting.newton.beliefs import BELIEFS, add_beliefs
 from fitting.newton.limbs import limbs_of
 from fitting.newton.marks import are_marks, marks_of
@@ -62,6 +63,10 @@ class Newton:
         self.skins = {name: term for name, term in problem.terms.items() if term.structure == "surface"}
         self.marks = marks_of(problem)
         self.count, self.unknowns = problem.count, self.problem.size
+        is_plain = self.marks and takes(self.count, problem.K.device)
+        more = [place.start for name, place in self.problem.local.items() if name == "focal"]
+        own = {name: place for name, place in self.problem.local.items() if name != "focal"}
+        self.products = problem.body.products(own, more) if is_plain else None
         self.trial: Trial | None = None  # of `value`
         self.place = torch.full((self.count,), -1, device=problem.K.device)  # there, of those that have moved to it
 
@@ -108,9 +113,9 @@ class Newton:
             residuals = term.residuals(scene)
             if residuals is not None:
                 add_surface(frames, term, scene, item_weights(term, residuals))
-        pixels = self.by_pixels(problem, scene, rows) if self.marks else None
         units = unit_vector(problem, problem.local)
-        matrix, scale, along = self.assemble(frames.own[:, 0], pixels, units.to(problem.K))
+        sums = self.compiled_sums if self.products else self.plain_sums
+        matrix, scale, along = sums(problem, scene, rows, frames.own[:, 0], units.to(problem.K))
         gradient = along.double()
         for name, slope in slopes.items():
             gradient[:, problem.local[name]] += slope[:, 0]
@@ -122,20 +127,52 @@ class Newton:
             reach[:, turns] = REACH
         return Model(gradient, matrix, scale, reach)
 
+    def plain_sums(
+        self, problem: Problem, scene: Scene, rows: Tensor, matrix: Tensor, units: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `assemble`."""
+        return self.assemble(matrix, self.by_pixels(problem, scene, rows) if self.marks else None, units)
+
+    def compiled_sums(
+        self, problem: Problem, scene: Scene, rows: Tensor, matrix: Tensor, units: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same by compiled code."""
+        from fitting.newton.kernel import finish
+
+        assert self.products is not None
+        scale, along = matrix.new_empty(matrix.shape[:2]), matrix.new_zeros(matrix.shape[:2])
+        seen = self.seen(problem, scene, rows)
+        extra = seen.functional[:, 0, :, :, :0]
+        if "focal" in problem.local:
+            extra = (focal_slopes(scene.posed.points, seen.K)[:, 0] * seen.root)[..., None]
+        with products().limit(limits=1):
+            weighted = seen.functional[:, 0] * seen.root[..., None]
+            self.products.add(scene.parameters, scene.posed, weighted, seen.pull, extra, matrix, along)
+        bend, places = matrix[:, :0, :0], [torch.arange(turns.start, turns.stop) for turns in self.turns]
+        if self.turning:
+            bend = problem.body.bend(scene.parameters, scene.posed, seen.forces, self.turning)[:, 0]
+        place = torch.cat(places) if places else torch.arange(0)
+        finish(*(t.numpy() for t in (bend, place, units, matrix, scale)))
+        return matrix, (scale * units.square()).double().clamp(min=LEAST), along
+
     def by_pixels(self, problem: Problem, scene: Scene, rows: Tensor) -> ByPixels:
         """What all keypoints say."""
+        seen = self.seen(problem, scene, rows)
+        parameters, root = scene.parameters, seen.root
+        weighted = seen.functional * root[:, None, :, :, None]
+        columns = [limb.columns(parameters, scene.posed, weighted, seen.K, root) for limb in self.limbs]
+        if not self.turning:
+            return ByPixels(columns, seen.pull, None)
+        bend = problem.body.bend(parameters, scene.posed, seen.forces, self.turning)
+        return ByPixels(columns, seen.pull, bend[:, 0])
+
+    def seen(self, problem: Problem, scene: Scene, rows: Tensor) -> Seen:
         parts = [marks.select(rows).slopes(scene.pixels[:, 0]) for marks in self.marks]
         slope, weight = (sum(same[1:], start=same[0]) for same in zip(*parts, strict=True))
         root = weight.sqrt()
         pull = torch.where(root > 0, slope / root, torch.zeros_like(root))
-        parameters, K = scene.parameters, problem.camera(scene.parameters)
-        functional = pixel_rows(scene.posed.points, K)
-        weighted = functional * root[:, None, :, :, None]
-        columns = [limb.columns(parameters, scene.posed, weighted, K, root) for limb in self.limbs]
-        if not self.turning:
-            return ByPixels(columns, pull, None)
-        forces = (functional * slope[:, None, :, :, None]).sum(dim=-2)
-        return ByPixels(columns, pull, problem.body.bend(parameters, scene.posed, forces, self.turning)[:, 0])
+        K = problem.camera(scene.parameters)
+        return Seen(pixel_rows(scene.posed.points, K), slope, root, pull, K)
 
     def assemble(
         self, matrix: Float[Tensor, "rows n n"], pixels: ByPixels | None, units: Float[Tensor, " n"]
@@ -181,6 +218,21 @@ class Newton:
         for k, rows in enumerate(self.turns):
             for j, columns in enumerate(self.turns[: k + 1]):
                 matrix[:, rows, columns] += bend[:, places[k], places[j]]
+
+
+class Seen(NamedTuple):
+    """What keypoints say to second order of the points that they were seen of."""
+
+    functional: Float[Tensor, "rows 1 points 2 3"]  # d pixel / d point
+    slope: Float[Tensor, "rows points 2"]  # d cost / d pixel
+    root: Float[Tensor, "rows points 2"]  # of the pixel's weight
+    pull: Float[Tensor, "rows points 2"]  # d cost / d weighted pixel
+    K: Float[Tensor, "rows _ 3 3"]
+
+    @property
+    def forces(self) -> Float[Tensor, "rows 1 points 3"]:
+        """d cost / d point."""
+        return (self.functional * self.slope[:, None, :, :, None]).sum(dim=-2)
 
 
 class ByPixels(NamedTuple):

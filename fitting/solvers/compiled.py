@@ -7,45 +7,21 @@ each small matrix; and inverses by sweeps, which LAPACK's take twice as long as.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
-from types import ModuleType
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fitting.compiled import is_there, products
 from fitting.solvers.chain import TOGETHER, Carry, Eliminated, Forward, Links, Passed, Right
 
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
-
 LEAST_FRAMES = 256  # of a chain: to load the code takes as long as it saves on so many
-LEAST_PROBLEMS = 64
-
-
-@cache
-def kernel() -> ModuleType | None:
-    """The code; None where numba is missing, or older than the numpy beside it, or has no folder to keep code in."""
-    try:
-        import threadpoolctl  # noqa: F401 -- see `products`
-
-        from fitting.solvers import kernel
-    except (ImportError, RuntimeError):
-        return None
-    return kernel
 
 
 def takes_chains(problems: int, frames: int, links: Links) -> bool:
     """A single long one on the CPU with diagonal ties."""
     is_plain = links.near_blocks is None and links.own.device.type == "cpu"
-    return is_plain and problems == 1 and frames >= LEAST_FRAMES and kernel() is not None
-
-
-def takes_steps(problems: int, device: torch.device) -> bool:
-    return problems >= LEAST_PROBLEMS and device.type == "cpu" and kernel() is not None
+    return is_plain and problems == 1 and frames >= LEAST_FRAMES and is_there()
 
 
 def definite_steps(
@@ -63,11 +39,6 @@ def definite_steps(
     with products().limit(limits=1):
         take_steps(*(t.numpy() for t in (matrix, gradient, scale, reach, rows, damping, step, predicted)))
     return step, predicted
-
-
-def alone() -> AbstractContextManager[object]:
-    """While several threads run compiled code, each multiplies alone."""
-    return nullcontext() if kernel() is None else products().limit(limits=1)
 
 
 class CompiledWindow(Eliminated):
@@ -118,16 +89,6 @@ def eliminate(
         take_out(*given, *arrays(kept.inverse, kept.tie, kept.border, solved, schur), TOGETHER)
     forward = None if right is None else Forward(solved, carried_border[..., m], schur[:, :m, m])
     return Passed(kept, Carry(carried_own, carried_border[..., :m], tie), schur[:, :m, :m], forward)
-
-
-@cache
-def products() -> ThreadpoolController:
-    """The library that multiplies in compiled code: products of a hundred rows take ten times as long if two threads
-    share them."""
-    import scipy.linalg.cython_blas  # noqa: F401 -- loads it
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(internal_api="openblas")
 
 
 def in_place(tensor: Tensor) -> Tensor:

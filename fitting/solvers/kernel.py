@@ -10,8 +10,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from fitting.compiled import MATH
+
 LANES = 16  # entries that are swept side by side: rows are padded to a multiple
-MATH = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, but what is not finite stays so
 
 
 @njit(cache=True, nogil=True, fastmath=MATH)

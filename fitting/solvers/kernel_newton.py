@@ -8,7 +8,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from fitting.solvers.kernel import MATH
+from fitting.compiled import MATH
 
 
 @njit(cache=True, nogil=True, fastmath=MATH)

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fitting.compiled import takes
 from fitting.solvers import compiled
 from fitting.solvers.base import SolverOptions
 from fitting.types import Stop
@@ -113,7 +114,7 @@ class State:
 
     def steps(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The next step of some problems and the decrease that is expected of it."""
-        if compiled.takes_steps(len(self.value), rows.device):
+        if takes(len(self.value), rows.device):
             gradient, matrix, scale, reach = self.model
             step, predicted = compiled.definite_steps(matrix, gradient, scale, reach, rows, self.damping[rows])
             others = torch.nonzero(predicted.isnan())[:, 0]
