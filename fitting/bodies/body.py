@@ -26,11 +26,9 @@ from fitting.bodies.skinning import (
     Places,
     Skeleton,
     Skin,
-    gather_points,
-    pose_joints,
+    pose_skin,
     rest_positions,
     restricted_skin,
-    skin_entries,
     some_points,
 )
 from fitting.bodies.surface import make_surface
@@ -124,9 +122,7 @@ class SkinnedBody:
         if self.skin.pose_directions is not None:
             feature = (local[:, :, 1:] - torch.eye(3).to(local)).flatten(2)
             rest = rest + (feature @ self.skin.pose_directions).unflatten(-1, (-1, 3))
-        rotations, places = pose_joints(self.skeleton.parents, joints_rest, local)
-        entries = skin_entries(self.skin, rest, joints_rest, rotations, places)
-        points = gather_points(self.skin, entries)
+        rotations, places, entries, points = pose_skin(self.skeleton, self.skin, joints_rest, rest, local)
         if self.contour is not None:
             points = slide_contour(points, self.contour, rotations[:, :, self.head_joint])
         size, transl = self.size_of(parameters), parameters["transl"][:, :, None]

@@ -35,15 +35,20 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, pu
                 np.empty((1, 2 * (last - first)), matrix.dtype),
             )
             for m in range(first, last):
-                row, point = 2 * (m - first), plan.points[m]
                 for r in range(2):
-                    pulled[0, row + r] = pull[k, point, r]
-                F = functional[k, point]
-                fill_coefficients(plan, m, rotations[k], F, J[row : row + 2])
-                fill_turns(plan, g, m, entries[k], masses, axes, places[k], steps[k], F, J[row : row + 2])
-                for s in range(extra.shape[3]):
-                    for r in range(2):
-                        J[row + r, plan.extra_at[g] + s] = extra[k, point, r, s]
+                    pulled[0, 2 * (m - first) + r] = pull[k, plan.points[m], r]
+                    for s in range(extra.shape[3]):
+                        J[2 * (m - first) + r, plan.extra_at[g] + s] = extra[k, plan.points[m], r, s]
+                    if plan.transl_at >= 0 and not plan.anchored[g]:
+                        for i in range(3):
+                            J[2 * (m - first) + r, plan.transl_at + i] = functional[k, plan.points[m], r, i]
+            if plan.anchored[g]:
+                fill_twists(first, last, plan.points, plan.entry_first, plan.entries, entries[k], functional[k], J)
+            s, e = plan.slot_first[g], plan.slot_first[g + 1]
+            fill_coefficients(plan.slots[s:e], plan.constants[s:e], plan.span[g], rotations[k], functional[k], J)
+            s, e = plan.pair_first[g], plan.pair_first[g + 1]
+            which = plan.pairs[s:e], plan.part_first[s : e + 1], plan.parts
+            fill_turns(*which, entries[k], masses, axes, places[k], steps[k], functional[k], J)
             square, slope = np.dot(J.T, J), np.dot(pulled, J)[0]
             own = 6 if plan.anchored[g] else 0  # columns that are no unknowns but a twist
             for i in range(own, len(columns)):
@@ -55,68 +60,71 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, pu
 
 @njit(cache=True, fastmath=MATH)
 @no_type_check
-def fill_coefficients(plan, m, rotations, F, J):
-    """Of one point, by coefficients: its constants, turned with the joints that carry them."""
-    start, stop, at = plan.span[m, 0], plan.span[m, 1], plan.span[m, 2]
-    upper, lower = J[0, at:], J[1, at:]
-    for s in range(plan.slot_first[m], plan.slot_first[m + 1]):
-        j = plan.slot_joint[s]
-        a, b, c, x, y, z = F[0, 0], F[0, 1], F[0, 2], F[1, 0], F[1, 1], F[1, 2]
-        if j >= 0:
-            R = rotations[j]
-            a, b, c = (
-                R[0, 0] * a + R[1, 0] * b + R[2, 0] * c,
-                R[0, 1] * a + R[1, 1] * b + R[2, 1] * c,
-                R[0, 2] * a + R[1, 2] * b + R[2, 2] * c,
-            )
-            x, y, z = (
-                R[0, 0] * x + R[1, 0] * y + R[2, 0] * z,
-                R[0, 1] * x + R[1, 1] * y + R[2, 1] * z,
-                R[0, 2] * x + R[1, 2] * y + R[2, 2] * z,
-            )
-        C = plan.constants[s, :, start:stop]
-        for i in range(stop - start):
-            upper[i] += a * C[0, i] + b * C[1, i] + c * C[2, i]
-            lower[i] += x * C[0, i] + y * C[1, i] + z * C[2, i]
+def fill_twists(first, last, points, entry_first, entries_of, entries, functional, J):
+    """By a twist of a group's points about the origin."""
+    for m in range(first, last):
+        x = y = z = entries.dtype.type(0)  # a plain 0.0 would make all of it float64
+        for k in range(entry_first[m], entry_first[m + 1]):
+            e = entries_of[k]
+            x, y, z = x + entries[e, 0], y + entries[e, 1], z + entries[e, 2]
+        for r in range(2):
+            row, p = 2 * (m - first) + r, points[m]
+            a, b, c = functional[p, r, 0], functional[p, r, 1], functional[p, r, 2]
+            J[row, 0], J[row, 1], J[row, 2] = y * c - z * b, z * a - x * c, x * b - y * a
+            J[row, 3], J[row, 4], J[row, 5] = a, b, c
 
 
 @njit(cache=True, fastmath=MATH)
 @no_type_check
-def fill_turns(plan, g, m, entries, masses, axes, places, steps, F, J):
-    """Of one point: by its group's twist or by the place of all, and by the joints that turn it within its group."""
-    if plan.anchored[g]:
-        x, y, z = 0.0, 0.0, 0.0
-        for e in range(plan.entry_first[m], plan.entry_first[m + 1]):
-            at = plan.entries[e]
-            x, y, z = x + entries[at, 0], y + entries[at, 1], z + entries[at, 2]
+def fill_coefficients(slots, constants, span, rotations, functional, J):
+    """By coefficients: points' constants (slots, 3, coefficients), turned with the joints that carry them."""
+    start, stop, at = span[0], span[1], span[2]
+    for s in range(len(slots)):
+        j, p, row = slots[s, 0], slots[s, 1], slots[s, 2]
+        a, b, c = functional[p, 0, 0], functional[p, 0, 1], functional[p, 0, 2]
+        x, y, z = functional[p, 1, 0], functional[p, 1, 1], functional[p, 1, 2]
+        if j >= 0:
+            a, b, c = (
+                rotations[j, 0, 0] * a + rotations[j, 1, 0] * b + rotations[j, 2, 0] * c,
+                rotations[j, 0, 1] * a + rotations[j, 1, 1] * b + rotations[j, 2, 1] * c,
+                rotations[j, 0, 2] * a + rotations[j, 1, 2] * b + rotations[j, 2, 2] * c,
+            )
+            x, y, z = (
+                rotations[j, 0, 0] * x + rotations[j, 1, 0] * y + rotations[j, 2, 0] * z,
+                rotations[j, 0, 1] * x + rotations[j, 1, 1] * y + rotations[j, 2, 1] * z,
+                rotations[j, 0, 2] * x + rotations[j, 1, 2] * y + rotations[j, 2, 2] * z,
+            )
+        for i in range(stop - start):
+            u, v, w = constants[s, 0, start + i], constants[s, 1, start + i], constants[s, 2, start + i]
+            J[row, at + i] += a * u + b * v + c * w
+            J[row + 1, at + i] += x * u + y * v + z * w
+
+
+@njit(cache=True, fastmath=MATH)
+@no_type_check
+def fill_turns(pairs, part_first, parts, entries, masses, axes, places, steps, functional, J):
+    """By joints that turn points within their group."""
+    for q in range(len(pairs)):
+        j, at, first, size, p = pairs[q, 0], pairs[q, 1], pairs[q, 2], pairs[q, 3], pairs[q, 4]
+        x = y = z = entries.dtype.type(0)
+        for k in range(part_first[q], part_first[q + 1]):
+            e = parts[k]
+            x += entries[e, 0] - masses[e] * places[j, 0]
+            y += entries[e, 1] - masses[e] * places[j, 1]
+            z += entries[e, 2] - masses[e] * places[j, 2]
         for r in range(2):
-            J[r, 0], J[r, 1], J[r, 2] = y * F[r, 2] - z * F[r, 1], z * F[r, 0] - x * F[r, 2], x * F[r, 1] - y * F[r, 0]
-            J[r, 3], J[r, 4], J[r, 5] = F[r, 0], F[r, 1], F[r, 2]
-    elif plan.transl_at >= 0:
-        for r in range(2):
-            for i in range(3):
-                J[r, plan.transl_at + i] = F[r, i]
-    for q in range(plan.pair_first[m], plan.pair_first[m + 1]):
-        j, at, row, size = plan.pairs[q, 0], plan.pairs[q, 1], plan.pairs[q, 2], plan.pairs[q, 3]
-        x, y, z = 0.0, 0.0, 0.0
-        for e in range(plan.part_first[q], plan.part_first[q + 1]):
-            which = plan.parts[e]
-            x += entries[which, 0] - masses[which] * places[j, 0]
-            y += entries[which, 1] - masses[which] * places[j, 1]
-            z += entries[which, 2] - masses[which] * places[j, 2]
-        A = axes[j]
-        for r in range(2):
-            u, v, w = y * F[r, 2] - z * F[r, 1], z * F[r, 0] - x * F[r, 2], x * F[r, 1] - y * F[r, 0]
-            a = A[0, 0] * u + A[1, 0] * v + A[2, 0] * w
-            b = A[0, 1] * u + A[1, 1] * v + A[2, 1] * w
-            c = A[0, 2] * u + A[1, 2] * v + A[2, 2] * w
-            if row < 0:
-                J[r, at] += a
-                J[r, at + 1] += b
-                J[r, at + 2] += c
+            row, f, g, h = pairs[q, 5] + r, functional[p, r, 0], functional[p, r, 1], functional[p, r, 2]
+            u, v, w = y * h - z * g, z * f - x * h, x * g - y * f
+            a = axes[j, 0, 0] * u + axes[j, 1, 0] * v + axes[j, 2, 0] * w
+            b = axes[j, 0, 1] * u + axes[j, 1, 1] * v + axes[j, 2, 1] * w
+            c = axes[j, 0, 2] * u + axes[j, 1, 2] * v + axes[j, 2, 2] * w
+            if first < 0:
+                J[row, at] += a
+                J[row, at + 1] += b
+                J[row, at + 2] += c
             else:
                 for s in range(size):
-                    J[r, at + s] += a * steps[row, s] + b * steps[row + 1, s] + c * steps[row + 2, s]
+                    J[row, at + s] += a * steps[first, s] + b * steps[first + 1, s] + c * steps[first + 2, s]
 
 
 @njit(cache=True, fastmath=MATH)
@@ -150,25 +158,28 @@ def add_twist(plan, g, twists, rotations, steps, square, slope, columns, matrix,
                 x = rotations[j, i, m] if j >= 0 else (1.0 if i == m else 0.0)
                 for c in range(start, stop):
                     T[3 + i, first + c - start] += x * plan.bones[s, m, c]
-    across, line = np.zeros((width, n), matrix.dtype), np.empty(n, matrix.dtype)
+    across, line = np.empty((width, n), matrix.dtype), np.empty(n, matrix.dtype)
     for i in range(width):
-        for c in range(6):
-            s = square[i, c]
-            for t in range(n):
-                across[i, t] += s * T[c, t]
+        combine(square[i], T, n, across[i])
         if i >= 6:
             put_row(across[i], columns[i], outer, matrix)
             for t in range(n):
                 if outer[t] == columns[i]:  # what moves the group and stirs within it, times itself: there and back
                     matrix[outer[t], outer[t]] += across[i, t]
     for s in range(n):
-        line[:] = 0.0
         for c in range(6):
-            x = T[c, s]
-            along[outer[s]] += x * slope[c]
-            for t in range(s + 1):
-                line[t] += x * across[c, t]
+            along[outer[s]] += T[c, s] * slope[c]
+        combine(T[:, s], across, s + 1, line)
         put_row(line[: s + 1], outer[s], outer[: s + 1], matrix)
+
+
+@njit(cache=True, fastmath=MATH)
+@no_type_check
+def combine(weights, rows, n, found):
+    """The weighted sum of six rows, n numbers of each."""
+    a, b, c, d, e, f = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+    for t in range(n):
+        found[t] = a * rows[0, t] + b * rows[1, t] + c * rows[2, t] + d * rows[3, t] + e * rows[4, t] + f * rows[5, t]
 
 
 @njit(cache=True, fastmath=MATH)

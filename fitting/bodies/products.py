@@ -63,14 +63,14 @@ class Plan(NamedTuple):
     chain_first: np.ndarray
     chain: np.ndarray  # joint, place among `outer`, row of steps, size
     points: np.ndarray
-    entry_first: np.ndarray  # by point, as all that follows
+    entry_first: np.ndarray  # by point
     entries: np.ndarray
-    span: np.ndarray  # of the constants' coefficients, and their column
+    span: np.ndarray  # of the constants' coefficients, and their column, by group
     slot_first: np.ndarray
-    slot_joint: np.ndarray  # -1: carried by none
+    slots: np.ndarray  # joint (-1: carried by none), point, row of the group's columns
     constants: np.ndarray  # slots, 3, coefficients
     pair_first: np.ndarray
-    pairs: np.ndarray  # joint, column, row of steps, size
+    pairs: np.ndarray  # joint, column, row of steps, size, point, row of the group's columns
     part_first: np.ndarray  # by pair
     parts: np.ndarray  # entries that hang on the joint
 
@@ -227,7 +227,7 @@ def lay_out(
 
         own = [-1] * 6 if one.anchor >= 0 else []
         start, stop = span_of(np.where(common[one.points][..., None, None], 0, constants[one.points]))
-        span = (start, stop, len(own))
+        spans.append((start, stop, len(own)))
         own += owners[start:stop]
         extra_at.append(len(own))
         own += more
@@ -238,20 +238,19 @@ def lay_out(
         own += sorted({c for some in within.values() for turn in some for c in turn.columns()})
         columns.rows += own
         columns.close()
-        for k in one.points:
+        for row, k in zip(range(0, 2 * len(one.points), 2), one.points, strict=True):
             points.rows.append(k)
-            spans.append(span)
             entries.rows += hangs.of_point[k].tolist()
             for slot in np.flatnonzero(~common[k] & constants[k].any(axis=(1, 2))):
-                slots.rows.append(joints[k, slot])
+                slots.rows.append((joints[k, slot], k, row))
                 blocks.append(constants[k, slot])
             for turn in within[k]:
-                pairs.rows.append((turn.joint, own.index(turn.first), turn.row, turn.size))
+                pairs.rows.append((turn.joint, own.index(turn.first), turn.row, turn.size, k, row))
                 parts.rows += hangs.entries(k, turn.joint).tolist()
                 parts.close()
-            for made in (entries, slots, pairs):
-                made.close()
-        points.close()
+            entries.close()
+        for made in (points, slots, pairs):
+            made.close()
 
     def stacked(rows: list[np.ndarray]) -> np.ndarray:
         return np.array(rows) if rows else constants[:0, 0]
@@ -261,8 +260,8 @@ def lay_out(
         np.array(body.skeleton.parents), group_first, np.array([one.anchor >= 0 for one in groups]),
         *columns.arrays(), np.array(extra_at), transl_at,
         *outer.arrays(), np.array(outer_transl), np.array(outer_spans), *bones.arrays(), stacked(outer_blocks),
-        *chain.arrays(4), every_point, *entries.arrays(), np.array(spans), *slots.arrays(), stacked(blocks),
-        *pairs.arrays(4), *parts.arrays(),
+        *chain.arrays(4), every_point, *entries.arrays(), np.array(spans), *slots.arrays(3), stacked(blocks),
+        *pairs.arrays(6), *parts.arrays(),
     )  # fmt: skip
 
 

@@ -18,9 +18,12 @@ from functools import cache, cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from fitting.compiled import takes
 
 FEW_ENTRIES = 500
 """Entries per joint, over all frames, up to which a rotation for each is copied rather than looping over joints."""
@@ -175,6 +178,52 @@ def rest_positions(
         rest = rest + (group @ basis).unflatten(-1, (-1, 3))
         first += group.shape[-1]
     return rest
+
+
+class PosedSkin(NamedTuple):
+    """In the world, before scale and transl."""
+
+    rotations: Float[Tensor, "problems frames joints 3 3"]
+    places: Float[Tensor, "problems frames joints 3"]
+    entries: Float[Tensor, "problems frames entries 3"]
+    points: Float[Tensor, "problems frames points 3"]
+
+
+def pose_skin(
+    skeleton: Skeleton,
+    skin: Skin,
+    joints_rest: Float[Tensor, "#problems #frames joints 3"],
+    rest: Float[Tensor, "#problems #frames rests 3"],
+    local: Float[Tensor, "problems frames joints 3 3"],
+) -> PosedSkin:
+    """Joints, then entries, then points from rest positions and each joint's own rotation."""
+    problems, frames = local.shape[:2]
+    is_small = frames == 1 and len(skin.entry_point) <= FEW_IN_ALL
+    if is_small and not torch.is_grad_enabled() and takes(problems, local.device):
+        return compiled_pose(skeleton, skin, joints_rest, rest, local)
+    rotations, places = pose_joints(skeleton.parents, joints_rest, local)
+    entries = skin_entries(skin, rest, joints_rest, rotations, places)
+    return PosedSkin(rotations, places, entries, gather_points(skin, entries))
+
+
+def compiled_pose(
+    skeleton: Skeleton, skin: Skin, joints_rest: Tensor, rest: Tensor, local: Float[Tensor, "problems 1 joints 3 3"]
+) -> PosedSkin:
+    """`pose_skin` of many bodies of one frame by compiled code."""
+    from fitting.bodies.kernel_pose import pose
+
+    problems, joints = len(local), len(skeleton.parents)
+    moving = (joints_rest.expand(problems, 1, -1, -1), local, rest.expand(problems, 1, -1, -1))
+    constant = (skin.entry_rest, joint_of_entries(skin), skin.entry_point, skin.entry_weight)
+    made = PosedSkin(
+        local.new_empty(problems, 1, joints, 3, 3),
+        local.new_empty(problems, 1, joints, 3),
+        local.new_empty(problems, 1, len(skin.entry_point), 3),
+        local.new_zeros(problems, 1, skin.points, 3),
+    )
+    given = (some[:, 0].contiguous().numpy() for some in moving)
+    pose(np.array(skeleton.parents), *given, *(t.numpy() for t in constant), *(some[:, 0].numpy() for some in made))
+    return made
 
 
 def pose_joints(

@@ -32,7 +32,7 @@ from fitting.solvers.saddle_free import Model
 from fitting.terms import Scene, counts_by_size, item_weights
 from fitting.types import Parameters
 
-AT_ONCE = 256  # problems that are differentiated together
+AT_ONCE, COMPILED_AT_ONCE = 256, 1024  # problems that are differentiated together
 FEW = 32  # whose matrices are put together at once: they should stay in the cache
 REACH = 2.0  # natural steps that a joint turns at once: further on no second order is a guide
 LEAST = 1e-9  # of a matrix's diagonal
@@ -99,7 +99,8 @@ class Newton:
 
     def model(self, rows: Tensor) -> Model:
         with torch.no_grad():
-            parts = [self.model_of(some) for some in rows.split(AT_ONCE)]
+            count = AT_ONCE if self.products is None else COMPILED_AT_ONCE
+            parts = [self.model_of(some) for some in rows.split(count)]
         return parts[0] if len(parts) == 1 else Model(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
     def model_of(self, rows: Tensor) -> Model:

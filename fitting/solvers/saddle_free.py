@@ -119,13 +119,14 @@ class State:
             step, predicted = compiled.definite_steps(matrix, gradient, scale, reach, rows, self.damping[rows])
             others = torch.nonzero(predicted.isnan())[:, 0]
             if len(others):
-                step[others], predicted[others] = self.absolute_steps(rows[others])
+                step[others], predicted[others] = self.absolute_steps(rows[others], are_bent=True)
             return step, predicted
         return self.absolute_steps(rows)
 
-    def absolute_steps(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """A few at a time: matrices should stay in the cache."""
-        parts = [solve(Model(*(part[few] for part in self.model)), self.damping[few]) for few in rows.split(AT_ONCE)]
+    def absolute_steps(self, rows: Tensor, are_bent: bool = False) -> tuple[Tensor, Tensor]:
+        """A few at a time: matrices should stay in the cache. `are_bent`: none is positive definite."""
+        some = [(Model(*(part[few] for part in self.model)), self.damping[few]) for few in rows.split(AT_ONCE)]
+        parts = [solve(model, damping, are_bent) for model, damping in some]
         return torch.cat([step for step, _ in parts]), torch.cat([predicted for _, predicted in parts])
 
     def finish(self, rows: Tensor, reason: Stop) -> None:
@@ -185,7 +186,9 @@ def attempt(objective: Bending, state: State, rows: Tensor, trial: Trial, tolera
     state.finish(rows[~better & (trial.predicted <= rounding * size)], Stop.CONVERGED)
 
 
-def solve(model: Model, damping: Float[Tensor, " rows"]) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
+def solve(
+    model: Model, damping: Float[Tensor, " rows"], are_bent: bool = False
+) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " rows"]]:
     """The step, and the decrease that the absolute matrix foretells. In the matrix's own precision: it is no more exact
     than that, and others take twice as long."""
     gradient, unit = model.gradient, model.scale.rsqrt()
@@ -193,7 +196,7 @@ def solve(model: Model, damping: Float[Tensor, " rows"]) -> tuple[Float[Tensor, 
     held = (model.matrix * natural[:, :, None]).mul_(natural[:, None])
     held.diagonal(dim1=1, dim2=2).add_(damping[:, None] + gradient.abs() / model.reach * unit.square())
     right = -gradient * unit
-    solved = solve_absolute(held, right.to(held)).to(right)
+    solved = (bent_solve if are_bent else solve_absolute)(held, right.to(held)).to(right)
     return solved * unit, 0.5 * ((right * solved).sum(dim=1) + damping * solved.square().sum(dim=1))
 
 
@@ -205,8 +208,12 @@ def solve_absolute(matrix: Float[Tensor, "rows n n"], right: Float[Tensor, "rows
     found = torch.cholesky_solve(right[..., None], factor, upper=True)[..., 0]
     bent = torch.nonzero(failed)[:, 0]
     if len(bent):
-        found[bent] = torch.linalg.ldl_solve(*absolute_factor(matrix[bent]), right[bent][..., None])[..., 0]
+        found[bent] = bent_solve(matrix[bent], right[bent])
     return found
+
+
+def bent_solve(matrix: Float[Tensor, "rows n n"], right: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+    return torch.linalg.ldl_solve(*absolute_factor(matrix), right[..., None])[..., 0]
 
 
 def absolute_factor(
