@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-MANY = 64  # problems of one frame at once: to load the code takes as long as it saves on so many
+MANY = 16  # problems of one frame at once: of fewer, the calls for each small matrix are no burden
 MATH = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, but what is not finite stays so
 
 

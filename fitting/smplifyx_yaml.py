@@ -26,9 +26,10 @@ from fitting.layouts import OPENPOSE137
 from fitting.smplifyx_keys import MARKS, family, flag, notes, number, pose_prior, schedules
 
 BEND = 3.17  # times the body pose's weight
-RIVAL = 1.5  # times the best start's cost: others up to there are fitted beside it; the end says which is lowest
-RIVALS = 1  # of them at most
+RIVAL = 2.0  # times the best start's cost: others up to there are fitted beside it; the end says which is lowest
+RIVALS = 2  # of them at most
 BEGUN, LAST = 12, 28  # iterations of the last stage, before and after rivals are told apart
+MORE = 60  # of the one more
 CONTACT = 0.005  # metres of depth that SMPLify-X's weight of 1 is taken for
 
 
@@ -183,7 +184,7 @@ def once_more(last: Mapping[str, Any]) -> list[dict[str, Any]]:
     themselves round wrong points, where no descent finds back from. It counts where it ends lower."""
     wound = [name for name in ("left_hand_pose", "right_hand_pose", "jaw_pose") if name in last["free"]]
     return (
-        [{**last, "name": "once more", "iterations": BEGUN + LAST, "anew": wound, "tolerance": 1e-5}] if wound else []
+        [{**last, "name": "once more", "iterations": MORE, "anew": wound, "tolerance": 1e-5}] if wound else []
     )
 
 
