@@ -9,7 +9,7 @@ from benchmarks.make_pose_prior import anatomy, blend, mirror, samples
 from benchmarks.motion_files import read_acclaim, read_bvh
 from benchmarks.motion_retarget import CMU, JOINTS, MIXAMO_LIMBS, PARENTS, REST, read_all, retarget, shortest_turn
 from fitting import places
-from fitting.bodies.pose_priors import read_learned
+from fitting.bodies.pose_priors import LEGS, read_learned
 from fitting.bodies.smpl_joints import SMPLX_JOINTS, SMPLX_PARENTS
 from fitting.terms.body_limits import joint_limits
 from fitting.terms.body_pose import nearest
@@ -143,6 +143,20 @@ def test_the_shipped_prior_is_plausible_and_mirrored():
     bent = mean.copy()
     bent[9] += 1.0
     assert nearest(prior, torch.as_tensor(bent)).norm() < 1.6
+
+
+def test_legs_that_nobody_sees_do_not_follow_the_trunk():
+    """What is believed of them is the same however the trunk leans; all else is as it was captured."""
+    path = places.models() / "pose_prior.npz"
+    prior = read_learned(path, 63)
+    precision = (prior.whiten[0].mT @ prior.whiten[0]).numpy()
+    leg = np.repeat([any(part in name for part in LEGS) for name in JOINTS[1:]], 3)
+    assert leg.sum() == 24
+    np.testing.assert_allclose(precision[leg][:, ~leg], 0, atol=1e-9)
+    with np.load(path) as arrays:
+        covariance = np.linalg.inv(precision)
+        for part in (leg, ~leg):
+            np.testing.assert_allclose(covariance[part][:, part], arrays["covariance"][part][:, part], atol=1e-6)
 
 
 def test_natural_poses_are_within_the_limits_and_likely(shared):
