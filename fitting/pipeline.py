@@ -61,7 +61,7 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> list[Solution]:
     like = tensor_kind(config)
     body = bodies.load(**config.body.model_dump()).to(like)
     for name in set(config.outputs) & set(exports.EXPORTS) - set(writers.WRITERS):
-        exports.EXPORTS[name].check_model(name, body.name)
+        exports.EXPORTS[name].check_fit(name, body.name, config.outputs)
     people = observe(config, body, watcher)
     if "texture" in config.outputs:
         writers.surface_texture.require(body, people[0])

@@ -26,7 +26,7 @@ WITHOUT_COUNTERPART = {
     "body_tri_idxs": "the start uses all keypoints",
     "data_weights": "SMPLify-X itself replaces it with 1000 / picture height",
     "batch_size": "frames are fitted side by side: chunk",
-    "degrees": "there is no turntable",
+    "degrees": "--outputs turntable goes all the way round",
     "summary_folder": "nothing is written for TensorBoard",
     "loss_type": "there is one objective",
     "camera_type": "the camera is a pinhole",

@@ -183,9 +183,7 @@ def once_more(last: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Theirs ends with the last stage. Once more with fingers and jaw that begin at rest: on the way some wind
     themselves round wrong points, where no descent finds back from. It counts where it ends lower."""
     wound = [name for name in ("left_hand_pose", "right_hand_pose", "jaw_pose") if name in last["free"]]
-    return (
-        [{**last, "name": "once more", "iterations": MORE, "anew": wound, "tolerance": 1e-5}] if wound else []
-    )
+    return [{**last, "name": "once more", "iterations": MORE, "anew": wound, "tolerance": 1e-5}] if wound else []
 
 
 def contact_term(theirs: Mapping[str, Any], k: int) -> dict[str, Any] | None:

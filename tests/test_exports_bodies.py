@@ -77,6 +77,16 @@ def test_smplifyx(tmp_path, smplx):
     near(seen(back, smplx), seen(track, smplx)[[0, 2]])
 
 
+def test_a_fit_of_another_body_is_told_before_it_begins():
+    """With what the command takes: a model that its users have, or the other outputs."""
+    smplifyx = exports.EXPORTS["smplifyx"]
+    with pytest.raises(
+        OutputError, match=r"of open_body.*--body.model smplx, or leave smplifyx out: --outputs params,obj"
+    ):
+        smplifyx.check_fit("smplifyx", "open_body", ("params", "smplifyx", "obj"))
+    smplifyx.check_fit("smplifyx", "smplx", ("params", "smplifyx", "obj"))
+
+
 @pytest.mark.parametrize("aside", [0.0, 40.0])
 def test_smplifyx_of_a_camera_that_looks_aside(tmp_path, smplx, aside):
     """The format has no principal point: where the camera's is elsewhere, what that costs is told, and true."""

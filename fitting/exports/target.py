@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +56,29 @@ class Export:
 
     def check_model(self, name: str, model: str) -> None:
         """Raises OutputError for codes of another model than the format's users decode with."""
-        if not self.models or model in self.models or model == "flame":
+        if self.is_for(model):
             return
         if model.startswith(PEOPLE):
             mend = f"Fit {self.models[0]} to keypoints with them as --start and --codes.pose_only true"
         else:
             mend = f"Convert them with --convert_model {self.models[0]}"
-        raise OutputError(
-            f"{name}: its users decode with {' or '.join(self.models)}, these codes belong to {model}: the same "
-            f"numbers are somebody else there. {mend}, or say with --codes_model which model they really belong to"
-        )
+        said = self.said_of(name, f"these codes belong to {model}")
+        raise OutputError(f"{said} {mend}, or say with --codes_model which model they really belong to")
+
+    def check_fit(self, name: str, model: str, outputs: Sequence[str]) -> None:
+        """`check_model` before anything is fitted: `outputs` are all that are wanted."""
+        if self.is_for(model):
+            return
+        others = ",".join(output for output in outputs if output != name) or "params"
+        said, mend = self.said_of(name, f"this fit is of {model}"), f"Fit --body.model {self.models[0]}"
+        raise OutputError(f"{said} {mend}, or leave {name} out: --outputs {others}")
+
+    def is_for(self, model: str) -> bool:
+        return not self.models or model in self.models or model == "flame"
+
+    def said_of(self, name: str, found: str) -> str:
+        theirs = " or ".join(self.models)
+        return f"{name}: its users decode with {theirs}, {found}: the same numbers are somebody else there."
 
 
 PEOPLE = ("smpl", "open_body")  # shapes of these are not converted
