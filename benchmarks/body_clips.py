@@ -33,7 +33,7 @@ from benchmarks.motion_retarget import CMU, Poses, read_all, retarget
 from benchmarks.table import format_table
 from fitting import bodies, hypotheses, places
 from fitting.bodies.body import SkinnedBody, moved
-from fitting.bodies.pose_priors import make_prior, with_free_legs
+from fitting.bodies.pose_priors import make_learned
 from fitting.camera import camera_to_pixels, intrinsics, world_to_camera
 from fitting.config import FitConfig
 from fitting.evidence import bind, embedded_points
@@ -103,8 +103,7 @@ def without(body: Body, folder: Path, clip: str) -> Body:
     others = [motion for motion in read_all(folder) if clip not in motion.name]
     mean, covariance = blend(others, float(np.load(places.models() / "pose_prior.npz")["share"]))
     size = next(block.tangent_size for block in body.blocks if block.name == "body_pose")
-    free = with_free_legs(covariance, list(body.joint_names[1:22]))
-    prior = make_prior(Path(f"without {clip}"), mean[None], free[None], np.ones(1), size)
+    prior = make_learned(Path(f"without {clip}"), mean, covariance, body.joint_names[1:22], size)
     assert isinstance(body, SkinnedBody)
     return replace(body, pose_priors={**body.pose_priors, **moved({"learned": prior}, body.skin.template)})
 

@@ -78,7 +78,7 @@ def draw_poses(body: Body, terms: Terms, layout: Layout, people: Parameters, rng
 
 
 def beliefs_alone(body: Body, terms: Terms, layout: Layout, begin: Parameters) -> Problem:
-    """What is believed of `DRAWN`, and of nothing else; no keypoint was seen."""
+    """What is believed of `DRAWN` where all of a person is seen; keypoints themselves say nothing."""
     count, frames = begin["transl"].shape[:2]
     embedding = body.embedding_of(layout)
     assert embedding is not None
@@ -89,7 +89,7 @@ def beliefs_alone(body: Body, terms: Terms, layout: Layout, begin: Parameters) -
         layout=layout,
         points=points,
         keypoints=like.new_zeros(count, frames, len(points), 2),
-        confidence=like.new_zeros(count, frames, len(points)),
+        confidence=like.new_ones(count, frames, len(points)),
         subject_px=like.new_ones(count, frames),
         seen=seen,
         linked=seen[:, 1:],

@@ -1,18 +1,23 @@
 """Motion files and what is learned from them: formats as described, SMPL-X's conventions, limits that people keep."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from benchmarks.body_draws import beliefs_alone
 from benchmarks.make_pose_prior import anatomy, blend, mirror, samples
 from benchmarks.motion_files import read_acclaim, read_bvh
 from benchmarks.motion_retarget import CMU, JOINTS, MIXAMO_LIMBS, PARENTS, REST, read_all, retarget, shortest_turn
-from fitting import places
+from fitting import bodies, places
 from fitting.bodies.pose_priors import LEGS, read_learned
 from fitting.bodies.smpl_joints import SMPLX_JOINTS, SMPLX_PARENTS
+from fitting.layouts import BODY25
+from fitting.terms import Terms
 from fitting.terms.body_limits import joint_limits
-from fitting.terms.body_pose import nearest
+from fitting.terms.body_pose import PoseLearned, nearest
 
 BVH = """HIERARCHY
 ROOT Hips
@@ -149,14 +154,31 @@ def test_legs_that_nobody_sees_do_not_follow_the_trunk():
     """What is believed of them is the same however the trunk leans; all else is as it was captured."""
     path = places.models() / "pose_prior.npz"
     prior = read_learned(path, 63)
-    precision = (prior.whiten[0].mT @ prior.whiten[0]).numpy()
+    tied, precision = (prior.whiten.mT @ prior.whiten).numpy()
     leg = np.repeat([any(part in name for part in LEGS) for name in JOINTS[1:]], 3)
     assert leg.sum() == 24
     np.testing.assert_allclose(precision[leg][:, ~leg], 0, atol=1e-9)
+    assert abs(tied[leg][:, ~leg]).max() > 1
     with np.load(path) as arrays:
+        np.testing.assert_allclose(np.linalg.inv(tied), arrays["covariance"], atol=1e-6)
         covariance = np.linalg.inv(precision)
         for part in (leg, ~leg):
             np.testing.assert_allclose(covariance[part][:, part], arrays["covariance"][part][:, part], atol=1e-6)
+
+
+@pytest.mark.parametrize("confidence, component", [(0.0, 1), (0.29, 1), (0.3, 0), (1.0, 0)])
+def test_the_evidence_says_whether_legs_are_seen(confidence, component):
+    """Frame by frame; all else is seen in both."""
+    body = bodies.load("open_body", betas=2, expressions=2)
+    problem = beliefs_alone(body, Terms.model_validate({"pose": {}}), BODY25, body.neutral(1, 2))
+    confidences = problem.evidence.confidence.clone()
+    confidences[0, 1, torch.isin(problem.evidence.points, torch.tensor(BODY25.groups["legs"]))] = confidence
+    problem = replace(problem, evidence=replace(problem.evidence, confidence=confidences))
+    scene, prior = problem.scene(problem.base), body.pose_priors["learned"]
+    assert PoseLearned().component(prior, scene).tolist() == [[0, component]]
+    away = prior.whiten[component] @ -prior.means[0]
+    torch.testing.assert_close(PoseLearned().residuals(scene).values[0, 1, 0, :63], away)
+    torch.testing.assert_close(PoseLearned().jacobian(scene)["body_pose"][0, 1, :63], prior.whiten[component])
 
 
 def test_natural_poses_are_within_the_limits_and_likely(shared):
@@ -184,4 +206,4 @@ def test_the_shipped_prior_is_what_the_motions_give(shared):
 @pytest.mark.parametrize("size", [63, 69])
 def test_both_families_read_it(size):
     prior = read_learned(places.models() / "pose_prior.npz", size)
-    assert prior.means.shape == (1, size) and prior.offsets.item() == 0
+    assert prior.means.shape == (2, size) and prior.offsets.tolist() == [0, 0]

@@ -38,23 +38,28 @@ def with_pose_priors(body: SkinnedBody, gmm: Path | None) -> SkinnedBody:
 
 
 def read_learned(path: Path, size: int) -> PosePrior:
-    """The Gaussian of models/pose_prior.npz on the first `size` body joint angles, its legs free of all else. Raises
-    ModelError."""
+    """models/pose_prior.npz on the first `size` body joint angles: the Gaussian, and one whose legs are free of all
+    else. Raises ModelError."""
     arrays = load_npz(path)
     missing = {"mean", "covariance", "joint_names"} - set(arrays)
     if missing:
         raise ModelError(f"{path}: no {missing.pop()!r}: a pose prior has 'mean', 'covariance' and 'joint_names'")
-    covariance = with_free_legs(arrays["covariance"], arrays["joint_names"].tolist())
-    return make_prior(path, arrays["mean"][None], covariance[None], np.ones(1), size)
+    return make_learned(path, arrays["mean"], arrays["covariance"], arrays["joint_names"].tolist(), size)
 
 
-def with_free_legs(
-    covariance: Float[np.ndarray, "size size"], joint_names: Sequence[str]
-) -> Float[np.ndarray, "size size"]:
-    """What is captured of people ties their legs to trunk and arms. It says next to nothing about a pose (0.3 nats of
-    one that was held out), but legs that nobody sees crouch with it as soon as a trunk leans: a belief without it."""
+def make_learned(
+    path: Path,
+    mean: Float[np.ndarray, " known"],
+    covariance: Float[np.ndarray, "known known"],
+    joint_names: Sequence[str],
+    size: int,
+) -> PosePrior:
+    """See `read_learned`. What is captured ties legs to trunk and arms; that says little of a pose (0.3 nats of one
+    that was held out)."""
     is_leg = np.repeat([any(part in name for part in LEGS) for name in joint_names], 3)
-    return np.where(is_leg[:, None] == is_leg, covariance, 0)
+    free = np.where(is_leg[:, None] == is_leg, covariance, 0)
+    prior = make_prior(path, np.stack([mean] * 2), np.stack([covariance, free]), np.full(2, 0.5), size)
+    return replace(prior, offsets=torch.zeros_like(prior.offsets))  # the evidence says which of them counts
 
 
 def read_gmm(path: Path, size: int) -> PosePrior:

@@ -32,7 +32,8 @@ def person_layout(name: str, names: tuple[str, ...]) -> Layout:
 
     All such layouts have the same groups and distances, empty where they have no such points: a recipe that names
     `left_hand` serves inputs without hands as well. `body`, `left_hand`, `right_hand`, `face` and `contour` share no
-    point; torso, limbs, feet, head and midline are parts of the body, brows, lids, irises, lips and nose of the face.
+    point; torso, limbs, feet, head and midline are parts of the body, brows, lids, irises, lips and nose of the face;
+    legs are what of the body is below the hips.
 
     The yard-stick runs from the middle of the shoulders to the middle of the hips: of all lengths of a person in a
     picture it is the one least foreshortened in upright people, and it does not bend. A picture that ends above the
@@ -45,6 +46,9 @@ def person_layout(name: str, names: tuple[str, ...]) -> Layout:
 
     groups = {group: tuple(k for k, n in enumerate(names) if without_side(n) in w) for group, w in _BODY_GROUPS.items()}
     groups["body"] = _joined(groups)
+    groups["legs"] = tuple(
+        k for k, n in enumerate(names) if without_side(n) in ("knee", "ankle", *_BODY_GROUPS["feet"])
+    )
     features = {g: at(tuple(FACE70.point_names[k] for k in points)) for g, points in FACE70.groups.items()}
     groups |= {f"{side}_hand": at(hand_names(side)) for side in ("left", "right")} | features
     groups["face"] = _joined({g: points for g, points in features.items() if g != "contour"})

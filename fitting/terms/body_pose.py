@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import roma
 import torch
+from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from fitting.types import PosePrior
 
 BODY = "body_pose"
 POSTURE = 0.5  # seconds after which a posture is another: by the correlations of captured motion, 0.4 to 0.7
+SEEN = 0.3  # confidence of a point that is more than a guess
 COMPONENTS = ("left_hand_pca", "right_hand_pca")
 
 
@@ -34,19 +36,31 @@ class PoseDensity(Term):
     def residuals(self, scene: Scene) -> Residuals | None:
         if BODY not in scene.coordinates or self.prior not in scene.body.pose_priors:
             return None
-        return Residuals(nearest(scene.body.pose_priors[self.prior], scene.coordinates[BODY])[..., None, :])
+        prior = scene.body.pose_priors[self.prior]
+        return Residuals(whitened(prior, scene.coordinates[BODY], self.component(prior, scene))[..., None, :])
 
     def jacobian(self, scene: Scene) -> dict[str, Tensor]:
-        """The nearest component's whitening; its offset is constant."""
+        """The component's whitening; its offset is constant."""
         prior = scene.body.pose_priors[self.prior]
-        component = nearest_component(prior, scene.coordinates[BODY])
-        return {BODY: torch.nn.functional.pad(prior.whiten[component], (0, 0, 0, 1))}
+        return {BODY: torch.nn.functional.pad(prior.whiten[self.component(prior, scene)], (0, 0, 0, 1))}
+
+    def component(self, prior: PosePrior, scene: Scene) -> Int[Tensor, "problems frames"]:
+        """Which of the Gaussians counts."""
+        return nearest_component(prior, scene.coordinates[BODY])
 
 
 class PoseLearned(PoseDensity):
-    """Joint angles are as people's are: a Gaussian from anatomy and openly licensed motion, models/pose_prior.npz."""
+    """Joint angles are as people's are: a Gaussian from anatomy and openly licensed motion, models/pose_prior.npz. Legs
+    that nobody sees do not follow the trunk: they would crouch as soon as it leans."""
 
     prior: ClassVar[str] = "learned"
+
+    def component(self, prior: PosePrior, scene: Scene) -> Int[Tensor, "problems frames"]:
+        """The first where legs are seen, else the last, whose legs are free of all else."""
+        evidence = scene.evidence
+        legs = evidence.points.new_tensor(evidence.layout.groups.get("legs", ()))
+        sees = (evidence.confidence[..., torch.isin(evidence.points, legs)] >= SEEN).any(dim=-1)
+        return torch.where(sees, 0, len(prior.means) - 1)
 
 
 class PoseGmm(PoseDensity):
@@ -56,13 +70,16 @@ class PoseGmm(PoseDensity):
     prior: ClassVar[str] = "gmm"
 
 
-def nearest(prior: PosePrior, angles: Tensor) -> Tensor:
-    """Whitened distance from the component under which the angles are likeliest, and the root of its offset:
-    (*batch, size + 1)."""
-    component = nearest_component(prior, angles)
+def whitened(prior: PosePrior, angles: Tensor, component: Tensor) -> Tensor:
+    """Whitened distance from one component of each (*batch), and the root of its offset: (*batch, size + 1)."""
     away = angles - prior.means[component]
     constant = (2 * prior.offsets[component]).sqrt()
     return torch.cat([(prior.whiten[component] @ away[..., None])[..., 0], constant[..., None]], dim=-1)
+
+
+def nearest(prior: PosePrior, angles: Tensor) -> Tensor:
+    """`whitened` by the component under which the angles are likeliest."""
+    return whitened(prior, angles, nearest_component(prior, angles))
 
 
 def nearest_component(prior: PosePrior, angles: Tensor) -> Tensor:
