@@ -113,9 +113,11 @@ def make_products(
     if body.contour is not None or body.levers.corrected or "scale" in places:
         return None
     moving = tuple(decoder for decoder in decoders if decoder.block.name in places)
-    turns = turns_of(body, moving, places)
-    groups = group(body)
-    return Products(body, moving, lay_out(body, turns, groups, places, more))
+    draft = Draft(body, turns_of(body, moving, places), places, more)
+    groups = grouped(body, draft.hangs)
+    for group in groups:
+        draft.add(group)
+    return Products(body, moving, draft.plan(groups))
 
 
 def turns_of(body: SkinnedBody, decoders: Sequence[Decoder], places: Mapping[str, slice]) -> dict[int, Turn]:
@@ -138,21 +140,41 @@ class Hanging(NamedTuple):
 
     of_point: list[np.ndarray]  # entries
     below: np.ndarray  # joints, entries
+    in_part: np.ndarray  # points, joints: some of the point's entries do
+    as_whole: np.ndarray  # all of them, and they make up the point
 
-    def entries(self, point: int, joint: int) -> np.ndarray:
+    def entries(self, point: int, joint: int) -> list[int]:
         every = self.of_point[point]
-        return every[self.below[joint, every]]
+        return every[self.below[joint, every]].tolist()
 
 
 def hanging(body: SkinnedBody) -> Hanging:
     below = subtree(body.skeleton.parents).numpy()[:, joint_of_entries(body.skin).numpy()] > 0
-    point = body.skin.entry_point.numpy()
-    return Hanging([np.flatnonzero(point == k) for k in range(body.skin.points)], below)
+    is_of = body.skin.entry_point.numpy() == np.arange(body.skin.points)[:, None]
+    counts = is_of.astype(int) @ below.T
+    is_one = abs(is_of @ body.skin.entry_weight.numpy() - 1) < ROUNDING
+    as_whole = (counts == is_of.sum(axis=1)[:, None]) & is_one[:, None]
+    return Hanging([np.flatnonzero(row) for row in is_of], below, counts > 0, as_whole)
 
 
 class Group(NamedTuple):
     points: list[int]
-    anchor: int  # -1: none
+    above: list[int]  # the joint that they hang on as a whole, and all that it hangs on; empty: there is none
+
+    @property
+    def is_anchored(self) -> bool:
+        return len(self.above) > 0
+
+
+def grouped(body: SkinnedBody, hangs: Hanging) -> list[Group]:
+    """Points that hang on a joint as a whole, the furthest out that has enough of them; then the others together."""
+    left, found = np.ones(body.skin.points, dtype=bool), []
+    for joint in reversed(range(len(body.skeleton.parents))):  # children stand behind their parents
+        on = left & hangs.as_whole[:, joint]
+        if on.sum() >= LEAST:
+            found.append(Group(np.flatnonzero(on).tolist(), ancestors(body, joint)))
+            left &= ~on
+    return [*found, Group(np.flatnonzero(left).tolist(), [])] if left.any() else found
 
 
 def ancestors(body: SkinnedBody, joint: int) -> list[int]:
@@ -164,105 +186,106 @@ def ancestors(body: SkinnedBody, joint: int) -> list[int]:
     return found
 
 
-def group(body: SkinnedBody) -> list[Group]:
-    """Points that hang on a joint as a whole, the furthest out that has enough of them; then the others together."""
-    hangs, weight = hanging(body), body.skin.entry_weight.numpy()
-    left = list(range(body.skin.points))
-    whole = {k for k in left if abs(weight[hangs.of_point[k]].sum() - 1) < ROUNDING}
-    found = []
-    for joint in reversed(range(len(body.skeleton.parents))):  # children stand behind their parents
-        on = [k for k in left if k in whole and hangs.below[joint, hangs.of_point[k]].all()]
-        if len(on) >= LEAST:
-            found.append(Group(on, joint))
-            left = [k for k in left if k not in set(on)]
-    return [*found, Group(left, -1)] if left else found
-
-
 class Lists:
     """Arrays under construction: rows of each kind, and where those of the next owner begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, *shape: int) -> None:
         self.rows: list[object] = []
-        self.first = [0]
+        self.first, self.shape = [0], shape
 
     def close(self) -> None:
         self.first.append(len(self.rows))
 
-    def arrays(self, *shape: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(self.first), np.array(self.rows, dtype=np.int64).reshape(-1, *shape)
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.first), np.array(self.rows, dtype=np.int64).reshape(-1, *self.shape)
 
 
-def lay_out(
-    body: SkinnedBody,
-    turns: Mapping[int, Turn],
-    groups: Sequence[Group],
-    places: Mapping[str, slice],
-    more: Sequence[int],
-) -> Plan:
-    """All columns of all groups: a twist, coefficients, the place, what the caller adds, and what turns within."""
-    hangs = hanging(body)
-    constants, owners = coefficients_of(body, places)
-    joints = np.where(body.levers.joint.numpy() < len(body.skeleton.parents), body.levers.joint.numpy(), -1)
-    columns, outer, chain, bones, entries, slots, pairs, parts, points = (Lists() for _ in range(9))
-    spans, blocks, outer_blocks, extra_at, outer_transl, outer_spans, transl_at = [], [], [], [], [], [], -1
-    place = list(range(places["transl"].start, places["transl"].stop)) if "transl" in places else []
-    for one in groups:
-        above = ancestors(body, one.anchor)
-        # What moves the anchor moves all of its points alike: bones above it, whichever point they are read from.
-        common = np.isin(joints, [*above[1:], -1]) & (one.anchor >= 0)
-        first = one.points[0]
-        over = [turns[j] for j in reversed(above) if j in turns]
+class Draft:
+    """A plan under construction, group by group."""
+
+    def __init__(
+        self, body: SkinnedBody, turns: Mapping[int, Turn], places: Mapping[str, slice], more: Sequence[int]
+    ) -> None:
+        self.body, self.turns, self.more, self.hangs = body, turns, list(more), hanging(body)
+        self.constants, self.owners = coefficients_of(body, places)
+        # Slots without constants are no slots.
+        self.is_slot = self.constants.any(axis=(2, 3))
+        joint = body.levers.joint.numpy()
+        self.slot_joint = np.where(joint < len(body.skeleton.parents), joint, -1)
+        self.place = list(range(places["transl"].start, places["transl"].stop)) if "transl" in places else []
+        self.columns, self.outer, self.entries, self.points, self.parts, self.bones = (Lists() for _ in range(6))
+        self.chain, self.slots, self.pairs = Lists(4), Lists(3), Lists(6)
+        self.spans, self.outer_spans = Lists(3), Lists(3)
+        self.extra_at, self.outer_transl, self.transl_at = list[int](), list[int](), -1
+        self.bone_constants, self.slot_constants = list[np.ndarray](), list[np.ndarray]()
+
+    def add(self, group: Group) -> None:
+        # What moves the anchor moves all of its points alike: bones above it.
+        common = np.isin(self.slot_joint, [*group.above[1:], -1]) & group.is_anchored
+        self.add_outer(group, common)
+        self.add_inner(group, common)
+
+    def add_outer(self, group: Group, common: np.ndarray) -> None:
+        """What moves the group as one: joints, the place, and bones, which any of its points tells."""
+        any_point = group.points[0]
+        over = [self.turns[j] for j in reversed(group.above) if j in self.turns]
         about = sorted({c for turn in over for c in turn.columns()})
-        chain.rows += [(turn.joint, about.index(turn.first), turn.row, turn.size) for turn in over]
-        outer_transl.append(len(about) if place and one.anchor >= 0 else -1)
-        about += place if one.anchor >= 0 else []
-        start, stop = span_of(constants[first, common[first]])
-        outer_spans.append((len(about), start, stop))
-        for slot in np.flatnonzero(common[first]):
-            bones.rows.append(joints[first, slot])
-            outer_blocks.append(constants[first, slot])
-        outer.rows += [*about, *owners[start:stop]]
-        for made in (chain, bones, outer):
+        self.chain.rows += [(turn.joint, about.index(turn.first), turn.row, turn.size) for turn in over]
+        self.outer_transl.append(len(about) if self.place and group.is_anchored else -1)
+        about += self.place if group.is_anchored else []
+        start, stop = span_of(self.constants[any_point, common[any_point]])
+        self.outer_spans.rows.append((len(about), start, stop))
+        for slot in np.flatnonzero(common[any_point] & self.is_slot[any_point]):
+            self.bones.rows.append(self.slot_joint[any_point, slot])
+            self.bone_constants.append(self.constants[any_point, slot])
+        self.outer.rows += [*about, *self.owners[start:stop]]
+        for made in (self.chain, self.bones, self.outer):
             made.close()
 
-        own = [-1] * 6 if one.anchor >= 0 else []
-        start, stop = span_of(np.where(common[one.points][..., None, None], 0, constants[one.points]))
-        spans.append((start, stop, len(own)))
-        own += owners[start:stop]
-        extra_at.append(len(own))
-        own += more
-        if one.anchor < 0 and place:
-            transl_at = len(own)
-            own += place
-        within = {k: [turns[j] for j in turns if j not in above and len(hangs.entries(k, j))] for k in one.points}
-        own += sorted({c for some in within.values() for turn in some for c in turn.columns()})
-        columns.rows += own
-        columns.close()
-        for row, k in zip(range(0, 2 * len(one.points), 2), one.points, strict=True):
-            points.rows.append(k)
-            entries.rows += hangs.of_point[k].tolist()
-            for slot in np.flatnonzero(~common[k] & constants[k].any(axis=(1, 2))):
-                slots.rows.append((joints[k, slot], k, row))
-                blocks.append(constants[k, slot])
-            for turn in within[k]:
-                pairs.rows.append((turn.joint, own.index(turn.first), turn.row, turn.size, k, row))
-                parts.rows += hangs.entries(k, turn.joint).tolist()
-                parts.close()
-            entries.close()
-        for made in (points, slots, pairs):
+    def add_inner(self, group: Group, common: np.ndarray) -> None:
+        """Columns of the group's own: a twist, coefficients, what the caller adds, the place where there is no twist,
+        and what turns within."""
+        columns = [-1] * 6 if group.is_anchored else []
+        start, stop = span_of(np.where(common[group.points][..., None, None], 0, self.constants[group.points]))
+        self.spans.rows.append((start, stop, len(columns)))
+        columns += self.owners[start:stop]
+        self.extra_at.append(len(columns))
+        columns += self.more
+        if not group.is_anchored and self.place:
+            self.transl_at = len(columns)
+            columns += self.place
+        inner = [joint for joint in self.turns if joint not in group.above]
+        turning = [joint for joint in inner if self.hangs.in_part[group.points, joint].any()]
+        columns += sorted({c for joint in turning for c in self.turns[joint].columns()})
+        self.columns.rows += columns
+        self.columns.close()
+        for row, point in zip(range(0, 2 * len(group.points), 2), group.points, strict=True):
+            self.points.rows.append(point)
+            self.entries.rows += self.hangs.of_point[point].tolist()
+            self.entries.close()
+            for slot in np.flatnonzero(~common[point] & self.is_slot[point]):
+                self.slots.rows.append((self.slot_joint[point, slot], point, row))
+                self.slot_constants.append(self.constants[point, slot])
+            for turn in (self.turns[joint] for joint in turning if self.hangs.in_part[point, joint]):
+                self.pairs.rows.append((turn.joint, columns.index(turn.first), turn.row, turn.size, point, row))
+                self.parts.rows += self.hangs.entries(point, turn.joint)
+                self.parts.close()
+        for made in (self.points, self.slots, self.pairs):
             made.close()
 
-    def stacked(rows: list[np.ndarray]) -> np.ndarray:
-        return np.array(rows) if rows else constants[:0, 0]
+    def plan(self, groups: Sequence[Group]) -> Plan:
+        group_first, points = self.points.arrays()
+        return Plan(
+            np.array(self.body.skeleton.parents), group_first, np.array([group.is_anchored for group in groups]),
+            *self.columns.arrays(), np.array(self.extra_at), self.transl_at,
+            *self.outer.arrays(), np.array(self.outer_transl), self.outer_spans.arrays()[1],
+            *self.bones.arrays(), self.stacked(self.bone_constants),
+            *self.chain.arrays(), points, *self.entries.arrays(), self.spans.arrays()[1],
+            *self.slots.arrays(), self.stacked(self.slot_constants), *self.pairs.arrays(), *self.parts.arrays(),
+        )  # fmt: skip
 
-    group_first, every_point = points.arrays()
-    return Plan(
-        np.array(body.skeleton.parents), group_first, np.array([one.anchor >= 0 for one in groups]),
-        *columns.arrays(), np.array(extra_at), transl_at,
-        *outer.arrays(), np.array(outer_transl), np.array(outer_spans), *bones.arrays(), stacked(outer_blocks),
-        *chain.arrays(4), every_point, *entries.arrays(), np.array(spans), *slots.arrays(3), stacked(blocks),
-        *pairs.arrays(6), *parts.arrays(),
-    )  # fmt: skip
+    def stacked(self, rows: list[np.ndarray]) -> np.ndarray:
+        return np.array(rows) if rows else self.constants[:0, 0]
 
 
 def coefficients_of(body: SkinnedBody, places: Mapping[str, slice]) -> tuple[np.ndarray, list[int]]:
