@@ -18,30 +18,21 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, pu
     joints, groups = rotations.shape[1], len(plan.anchored)
     axes, twists = np.empty((joints, 3, 3), matrix.dtype), np.empty((joints, 6, 3), matrix.dtype)
     for k in range(len(matrix)):
-        for j in range(joints):
-            above = plan.parents[j]
-            for c in range(3):
-                for i in range(3):
-                    axes[j, i, c] = rotations[k, above, i, c] if above >= 0 else (1.0 if i == c else 0.0)
-                x, y, z = axes[j, 0, c], axes[j, 1, c], axes[j, 2, c]
-                px, py, pz = places[k, j, 0], places[k, j, 1], places[k, j, 2]
-                twists[j, 0, c], twists[j, 1, c], twists[j, 2, c] = x, y, z
-                twists[j, 3, c], twists[j, 4, c], twists[j, 5, c] = py * z - pz * y, pz * x - px * z, px * y - py * x
+        set_axes(plan.parents, rotations[k], places[k], axes, twists)
         for g in range(groups):
             first, last = plan.group_first[g], plan.group_first[g + 1]
             columns = plan.columns[plan.column_first[g] : plan.column_first[g + 1]]
-            J, pulled = (
-                np.zeros((2 * (last - first), len(columns)), matrix.dtype),
-                np.empty((1, 2 * (last - first)), matrix.dtype),
-            )
+            J = np.zeros((2 * (last - first), len(columns)), matrix.dtype)
+            pulled = np.empty((1, len(J)), matrix.dtype)
             for m in range(first, last):
+                row, p = 2 * (m - first), plan.points[m]
                 for r in range(2):
-                    pulled[0, 2 * (m - first) + r] = pull[k, plan.points[m], r]
+                    pulled[0, row + r] = pull[k, p, r]
                     for s in range(extra.shape[3]):
-                        J[2 * (m - first) + r, plan.extra_at[g] + s] = extra[k, plan.points[m], r, s]
+                        J[row + r, plan.extra_at[g] + s] = extra[k, p, r, s]
                     if plan.transl_at >= 0 and not plan.anchored[g]:
                         for i in range(3):
-                            J[2 * (m - first) + r, plan.transl_at + i] = functional[k, plan.points[m], r, i]
+                            J[row + r, plan.transl_at + i] = functional[k, p, r, i]
             if plan.anchored[g]:
                 fill_twists(first, last, plan.points, plan.entry_first, plan.entries, entries[k], functional[k], J)
             s, e = plan.slot_first[g], plan.slot_first[g + 1]
@@ -56,6 +47,21 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, pu
                 put_row(square[i, own : i + 1], columns[i], columns[own : i + 1], matrix[k])
             if own:
                 add_twist(plan, g, twists, rotations[k], steps[k], square, slope, columns, matrix[k], along[k])
+
+
+@njit(cache=True, fastmath=MATH)
+@no_type_check
+def set_axes(parents, rotations, places, axes, twists):
+    """The axes that each joint turns about, in the world, and what a turn about them is as a twist about the origin."""
+    for j in range(len(parents)):
+        above = parents[j]
+        x, y, z = places[j, 0], places[j, 1], places[j, 2]
+        for c in range(3):
+            for i in range(3):
+                axes[j, i, c] = rotations[above, i, c] if above >= 0 else (1.0 if i == c else 0.0)
+            a, b, d = axes[j, 0, c], axes[j, 1, c], axes[j, 2, c]
+            twists[j, 0, c], twists[j, 1, c], twists[j, 2, c] = a, b, d
+            twists[j, 3, c], twists[j, 4, c], twists[j, 5, c] = y * d - z * b, z * a - x * d, x * b - y * a
 
 
 @njit(cache=True, fastmath=MATH)
