@@ -71,6 +71,8 @@ class Export:
             return
         others = ",".join(output for output in outputs if output != name) or "params"
         said, mend = self.said_of(name, f"this fit is of {model}"), f"Fit --body.model {self.models[0]}"
+        if not model.startswith(PEOPLE):
+            mend += f", convert the params.npz of this one with --convert_model {self.models[0]}"
         raise OutputError(f"{said} {mend}, or leave {name} out: --outputs {others}")
 
     def is_for(self, model: str) -> bool:
