@@ -109,12 +109,10 @@ def carry_on(
     goes_on = (costs <= wanted.carry * costs[:, :1]) & (torch.arange(costs.shape[1]).to(seen) <= wanted.rivals)
     goes_on[:, 0] = True
     rank, photo = torch.nonzero(goes_on.T, as_tuple=True)  # the best of all photos first
-    starts = [
-        photos(take(case, tried, fitted.parameters, seen, order[:, k].cpu().numpy()), config).select(
-            seen[photo[rank == k]]
-        )
-        for k in range(int(rank.max()) + 1)
-    ]
+    starts = []
+    for k in range(int(rank.max()) + 1):
+        ranked = take(case, tried, fitted.parameters, seen, order[:, k].cpu().numpy())
+        starts.append(photos(ranked, config).select(seen[photo[rank == k]]))
     result, row = race(side_by_side(starts), photo, config, progress, journal)
     end, path = pick(result, row), order[photo[row], rank[row]]
     known = Parameters({name: value for name, value in end.items() if name in tried[0].start})

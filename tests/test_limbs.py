@@ -53,6 +53,7 @@ def three_people(with_contour, is_coded=False):
         body = bodies.decoded(body, [PoseComponents(0.2 * torch.randn(7, 63).to(like))])
     embedding = body.embedding_of(LAYOUT)
     base = {**body.neutral(PROBLEMS, 1), "focal": torch.zeros(PROBLEMS, 1, 1).to(like)}
+    base["scale"] = 0.1 * torch.randn(PROBLEMS, 1, 1).to(like)
     base["transl"] = torch.tensor([0.1, 0.2, -4.0]).to(like).expand(PROBLEMS, 1, 3)
     K = torch.tensor([[900.0, 0, 500], [0, 900, 500], [0, 0, 1]]).to(like).expand(PROBLEMS, 1, 3, 3)
     if not with_contour:

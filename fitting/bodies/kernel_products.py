@@ -12,9 +12,10 @@ from fitting.compiled import MATH
 
 @njit(cache=True, nogil=True, fastmath=MATH)
 @no_type_check
-def add_products(plan, entries, masses, rotations, places, steps, functional, pull, extra, matrix, along):
+def add_products(plan, entries, masses, rotations, places, steps, functional, shrunk, pull, extra, matrix, along):
     """Adds J'J to the lower triangle of `matrix` (problems, n, n) and J' pull to `along` (problems, n), with J the
-    derivatives of functional . point (problems, points, 2, 3) by the unknowns that `plan` names."""
+    derivatives of functional . point (problems, points, 2, 3) by the unknowns that `plan` names; by the place
+    `shrunk` (problems,) times as much."""
     joints, groups = rotations.shape[1], len(plan.anchored)
     axes, twists = np.empty((joints, 3, 3), matrix.dtype), np.empty((joints, 6, 3), matrix.dtype)
     for k in range(len(matrix)):
@@ -32,7 +33,7 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, pu
                         J[row + r, plan.extra_at[g] + s] = extra[k, p, r, s]
                     if plan.transl_at >= 0 and not plan.anchored[g]:
                         for i in range(3):
-                            J[row + r, plan.transl_at + i] = functional[k, p, r, i]
+                            J[row + r, plan.transl_at + i] = shrunk[k] * functional[k, p, r, i]
             if plan.anchored[g]:
                 fill_twists(first, last, plan.points, plan.entry_first, plan.entries, entries[k], functional[k], J)
             s, e = plan.slot_first[g], plan.slot_first[g + 1]
@@ -46,7 +47,9 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, pu
                 along[k, columns[i]] += slope[i]
                 put_row(square[i, own : i + 1], columns[i], columns[own : i + 1], matrix[k])
             if own:
-                add_twist(plan, g, twists, rotations[k], steps[k], square, slope, columns, matrix[k], along[k])
+                add_twist(
+                    plan, g, twists, rotations[k], steps[k], shrunk[k], square, slope, columns, matrix[k], along[k]
+                )
 
 
 @njit(cache=True, fastmath=MATH)
@@ -135,7 +138,7 @@ def fill_turns(pairs, part_first, parts, entries, masses, axes, places, steps, f
 
 @njit(cache=True, fastmath=MATH)
 @no_type_check
-def add_twist(plan, g, twists, rotations, steps, square, slope, columns, matrix, along):
+def add_twist(plan, g, twists, rotations, steps, shrunk, square, slope, columns, matrix, along):
     """Of a group that moves as one with the joints that it hangs on: its products by a twist, as those by all that
     turns these joints."""
     outer = plan.outer[plan.outer_first[g] : plan.outer_first[g + 1]]
@@ -154,7 +157,7 @@ def add_twist(plan, g, twists, rotations, steps, square, slope, columns, matrix,
                     T[i, at + s] += a * steps[row, s] + b * steps[row + 1, s] + c * steps[row + 2, s]
     if plan.outer_transl[g] >= 0:
         for i in range(3):
-            T[3 + i, plan.outer_transl[g] + i] = 1.0
+            T[3 + i, plan.outer_transl[g] + i] = shrunk
     first = plan.outer_coefficients[g, 0]
     start, stop = plan.outer_coefficients[g, 1], plan.outer_coefficients[g, 2]
     for s in range(plan.bone_first[g], plan.bone_first[g + 1]):

@@ -99,9 +99,11 @@ class Products:
         steps = [decoder.steps(parameters[decoder.block.name])[:, 0] for decoder in self.decoders]
         most = max((some.shape[2] for some in steps), default=0)
         every = torch.cat([pad(some, (0, most - some.shape[2])) for some in steps] or [pull[:, :0]], dim=1)
-        places = posed.joints[:, 0] - parameters["transl"]
+        size = self.body.size_of(parameters)[:, 0].expand(len(pull), 1, 1)
+        places = (posed.joints[:, 0] - parameters["transl"]) / size
         given = (posed.entries[:, 0], self.body.skin.entry_weight, posed.rotations[:, 0], places, every)
-        arrays = [t.contiguous().numpy() for t in (*given, functional, pull, extra)]
+        of_body = functional * size[..., None]  # all but the place grows with the body
+        arrays = [t.contiguous().numpy() for t in (*given, of_body, 1 / size[:, 0, 0], pull, extra)]
         add_products(self.plan, *arrays, matrix.numpy(), along.numpy())
 
 
@@ -109,7 +111,7 @@ def make_products(
     body: SkinnedBody, decoders: Sequence[Decoder], places: Mapping[str, slice], more: Sequence[int]
 ) -> Products | None:
     """For unknowns at `places`, by block; `more` are those of what the caller adds. None where a contour slides, pose
-    corrects the shape, or the body grows as a whole: what these do has no place here."""
+    corrects the shape, or the body is to grow as a whole: what these do has no place here."""
     if body.contour is not None or body.levers.corrected or "scale" in places:
         return None
     moving = tuple(decoder for decoder in decoders if decoder.block.name in places)
