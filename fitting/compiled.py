@@ -35,7 +35,7 @@ def takes(problems: int, device: torch.device) -> bool:
 
 
 def alone() -> AbstractContextManager[object]:
-    """While several threads run compiled code, each multiplies alone."""
+    """While compiled code runs, in several threads too, each multiplies alone."""
     return products().limit(limits=1) if is_there() else nullcontext()
 
 

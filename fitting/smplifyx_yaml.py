@@ -60,16 +60,14 @@ def translate(theirs: Mapping[str, Any]) -> Translation:
     *before, last = stages[1:] or stages  # the search has been through the first
     to_come = [*before, begun(last), last, *once_more(last)]
     enough = {**stages[0], "iterations": 10}  # to tell starts apart
-    search: dict[str, Any] = {"stages": [camera_stage(), enough]}
-    if len(to_come) > 1:
-        search |= {"carry": RIVAL, "rivals": RIVALS, "carry_through": to_come[-2]["name"]}
+    through = {"carry": RIVAL, "rivals": RIVALS, "carry_through": to_come[-2]["name"]}
     tree = {
         **folders(theirs),
         "body": body(theirs, hands),
         "read": {"sequence": "photos"},  # SMPLify-X fits every picture by itself
         "camera": {"focal": number(theirs, "focal_length", 5000.0), "use_exif": False},
         "terms": terms(theirs),
-        "search": search,
+        "search": {"stages": [camera_stage(), enough], **through},
         "stages": to_come,
     }
     if "max_persons" in theirs:

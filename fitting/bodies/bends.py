@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fitting.bodies.contour import final_points
 from fitting.bodies.jacobian import Pose
 from fitting.bodies.levers import subtree
-from fitting.bodies.skinning import joint_of_entries
 from fitting.compiled import takes
 
 if TYPE_CHECKING:
@@ -85,17 +83,22 @@ def compiled_bends(
     part, number = (np.full(len(body.skeleton.parents), -1) for _ in range(2))
     for k, one in enumerate(parts):
         part[one.joints], number[one.joints] = k, np.arange(len(one.joints))
-    decoded = [one.steps for one in parts if one.steps is not None]
-    most = max((steps.shape[2] for steps in decoded), default=0)
-    steps = torch.cat([pad(some, (0, most - some.shape[2])) for some in decoded] or [forces[:, :0, :0]], dim=1)
+    steps = stacked([one.steps for one in parts if one.steps is not None], forces)
     size, rows = np.array([(one.size, 0 if one.steps is None else one.steps.shape[1]) for one in parts]).T.copy()
     found = forces.new_zeros(len(forces), size.sum(), size.sum())
-    pulled = (pose.entries, pose.masses, forces, final_entries(body), joint_of_entries(body.skin))
+    pulled = (pose.entries, pose.masses, forces, body.reach.point, body.reach.joint)
     arrays = [t.contiguous().numpy() for t in (*pulled, pose.rotations, pose.places)]
     row = np.where(rows > 0, rows.cumsum() - rows, -1)
     plan = (np.array(body.skeleton.parents), part, number, size.cumsum() - size, size)
-    add_bends(*arrays, *plan, steps.contiguous().numpy(), row, found.numpy())
+    add_bends(*arrays, *plan, steps.numpy(), row, found.numpy())
     return found
+
+
+def stacked(steps: Sequence[Float[Tensor, "batch _ _"]], like: Tensor) -> Float[Tensor, "batch rows most"]:
+    """Steps of several vectors one below the other, as wide as the longest of these; no rows where there are none."""
+    most = max((some.shape[2] for some in steps), default=0)
+    nothing = like.new_zeros(len(like), 0, most)
+    return torch.cat([nothing, *(pad(some, (0, most - some.shape[2])) for some in steps)], dim=1)
 
 
 def both_halves(part: Part, half: Float[Tensor, "batch steps steps"]) -> Float[Tensor, "batch size size"]:
@@ -132,22 +135,16 @@ def hanging(parents: tuple[int, ...]) -> Float[Tensor, "joints joints"]:
     return subtree(parents) - 0.5 * torch.eye(len(parents))
 
 
-def final_entries(body: SkinnedBody) -> Int[Tensor, " entries"]:
-    """The point of the body that each entry is a part of."""
-    return final_points(body.contour, body.skin.points)[body.skin.entry_point]
-
-
 def joint_moments(
     body: SkinnedBody, pose: Pose, forces: Float[Tensor, "batch points 3"]
 ) -> Float[Tensor, "batch joints 3 3"]:
     """d F' - (F . d) I, summed over what hangs on each joint. Axes stand first: products of threes are slow where they
     are what lies side by side."""
-    final = final_entries(body)
-    F = forces.permute(2, 0, 1).index_select(2, final)  # 3, batch, entries
+    F = forces.permute(2, 0, 1).index_select(2, body.reach.point)  # 3, batch, entries
     every = F.new_empty(4, *F.shape)
     torch.mul(pose.entries.permute(2, 0, 1)[:, None], F, out=every[:3])
     torch.mul(pose.masses, F, out=every[3])
-    below = subtree(body.skeleton.parents).to(forces)[:, joint_of_entries(body.skin)]
+    below = subtree(body.skeleton.parents).to(forces)[:, body.reach.joint]
     sums = every @ below.mT  # 4, 3, batch, joints
     found = sums[:3] - pose.places.permute(2, 0, 1)[:, None] * sums[3]
     trace = found[0, 0] + found[1, 1] + found[2, 2]

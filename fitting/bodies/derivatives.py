@@ -13,9 +13,8 @@ from fitting.bodies.bends import Part, turn_bends
 from fitting.bodies.columns import Columns, arranged
 from fitting.bodies.contour import contour_pick
 from fitting.bodies.jacobian import Pose, coefficient_rows, corrective_rows, rotation_steps, turn_rows, turned_rows
+from fitting.bodies.levers import ROUNDING
 from fitting.types import Parameters
-
-ROUNDING = 1e-6  # of the longest lever: shorter ones are what a regression left
 
 if TYPE_CHECKING:
     from fitting.bodies.body import PosedBody, SkinnedBody

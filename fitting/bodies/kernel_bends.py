@@ -36,6 +36,7 @@ def add_bends(
                 carries[q, parents[j]] = True
     for k in range(len(found)):
         bend, mass = found[k], masses[k if len(masses) > 1 else 0]
+        set_axes(parents, rotations[k], axes)
         sum_forces(entries[k], mass, forces[k], final, carrier, parents, sums)
         for j in range(joints):
             trace = 0.0
@@ -45,10 +46,6 @@ def add_bends(
                 trace += moment[i, i]
             for i in range(3):
                 moment[i, i] -= trace
-            above = parents[j]
-            for i in range(3):
-                for c in range(3):
-                    axes[j, i, c] = rotations[k, above, i, c] if above >= 0 else (1.0 if i == c else 0.0)
             for i in range(3):
                 for c in range(3):
                     turned[j, i, c] = (
@@ -62,6 +59,16 @@ def add_bends(
             if row[q] >= 0:
                 room = hanging, own, around, block
                 add_part(q, turned, axes, parents, part, number, first, size, steps[k], row, carries[q], *room, bend)
+
+
+@njit(cache=True, fastmath=MATH)
+@no_type_check
+def set_axes(parents, rotations, axes):
+    """The axes that each joint turns about, in the world: its parent's."""
+    for j in range(len(parents)):
+        for i in range(3):
+            for c in range(3):
+                axes[j, i, c] = rotations[parents[j], i, c] if parents[j] >= 0 else (1.0 if i == c else 0.0)
 
 
 @njit(cache=True, fastmath=MATH)

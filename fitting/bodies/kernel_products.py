@@ -7,6 +7,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from fitting.bodies.kernel_bends import set_axes
 from fitting.compiled import MATH
 
 
@@ -19,7 +20,8 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, sh
     joints, groups = rotations.shape[1], len(plan.anchored)
     axes, twists = np.empty((joints, 3, 3), matrix.dtype), np.empty((joints, 6, 3), matrix.dtype)
     for k in range(len(matrix)):
-        set_axes(plan.parents, rotations[k], places[k], axes, twists)
+        set_axes(plan.parents, rotations[k], axes)
+        set_twists(places[k], axes, twists)
         for g in range(groups):
             first, last = plan.group_first[g], plan.group_first[g + 1]
             columns = plan.columns[plan.column_first[g] : plan.column_first[g + 1]]
@@ -54,14 +56,11 @@ def add_products(plan, entries, masses, rotations, places, steps, functional, sh
 
 @njit(cache=True, fastmath=MATH)
 @no_type_check
-def set_axes(parents, rotations, places, axes, twists):
-    """The axes that each joint turns about, in the world, and what a turn about them is as a twist about the origin."""
-    for j in range(len(parents)):
-        above = parents[j]
+def set_twists(places, axes, twists):
+    """What turns of joints about their axes are as twists about the origin."""
+    for j in range(len(places)):
         x, y, z = places[j, 0], places[j, 1], places[j, 2]
         for c in range(3):
-            for i in range(3):
-                axes[j, i, c] = rotations[above, i, c] if above >= 0 else (1.0 if i == c else 0.0)
             a, b, d = axes[j, 0, c], axes[j, 1, c], axes[j, 2, c]
             twists[j, 0, c], twists[j, 1, c], twists[j, 2, c] = a, b, d
             twists[j, 3, c], twists[j, 4, c], twists[j, 5, c] = y * d - z * b, z * a - x * d, x * b - y * a
@@ -127,13 +126,20 @@ def fill_turns(pairs, part_first, parts, entries, masses, axes, places, steps, f
             a = axes[j, 0, 0] * u + axes[j, 1, 0] * v + axes[j, 2, 0] * w
             b = axes[j, 0, 1] * u + axes[j, 1, 1] * v + axes[j, 2, 1] * w
             c = axes[j, 0, 2] * u + axes[j, 1, 2] * v + axes[j, 2, 2] * w
-            if first < 0:
-                J[row, at] += a
-                J[row, at + 1] += b
-                J[row, at + 2] += c
-            else:
-                for s in range(size):
-                    J[row, at + s] += a * steps[first, s] + b * steps[first + 1, s] + c * steps[first + 2, s]
+            add_turn(a, b, c, steps, first, size, J, row, at)
+
+
+@njit(cache=True, fastmath=MATH)
+@no_type_check
+def add_turn(a, b, c, steps, first, size, found, row, at):
+    """Adds a derivative by a joint's three steps to a row's columns: as it is, or by the vector that `steps` are of."""
+    if first < 0:
+        found[row, at] += a
+        found[row, at + 1] += b
+        found[row, at + 2] += c
+    else:
+        for s in range(size):
+            found[row, at + s] += a * steps[first, s] + b * steps[first + 1, s] + c * steps[first + 2, s]
 
 
 @njit(cache=True, fastmath=MATH)
@@ -147,14 +153,7 @@ def add_twist(plan, g, twists, rotations, steps, shrunk, square, slope, columns,
     for q in range(plan.chain_first[g], plan.chain_first[g + 1]):
         j, at, row, size = plan.chain[q, 0], plan.chain[q, 1], plan.chain[q, 2], plan.chain[q, 3]
         for i in range(6):
-            a, b, c = twists[j, i, 0], twists[j, i, 1], twists[j, i, 2]
-            if row < 0:
-                T[i, at] += a
-                T[i, at + 1] += b
-                T[i, at + 2] += c
-            else:
-                for s in range(size):
-                    T[i, at + s] += a * steps[row, s] + b * steps[row + 1, s] + c * steps[row + 2, s]
+            add_turn(twists[j, i, 0], twists[j, i, 1], twists[j, i, 2], steps, row, size, T, i, at)
     if plan.outer_transl[g] >= 0:
         for i in range(3):
             T[3 + i, plan.outer_transl[g] + i] = shrunk

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fitting.bodies.skinning import Skeleton, Skin, joint_of_entries, sparse
 
+ROUNDING = 1e-6  # of the longest lever: shorter ones are what a regression left
 MOSTLY = 0.75  # of all points and joints: so many whole ones are worth a product of their own
 
 
@@ -142,13 +144,24 @@ def masses(skin: Skin) -> Float[Tensor, "candidates joints"]:
     return table.index_put_((skin.entry_point, joint_of_entries(skin)), skin.entry_weight, accumulate=True)
 
 
+class Hanging(NamedTuple):
+    below: Float[Tensor, "joints entries"]  # 1 where an entry hangs on a joint, or is it
+    parts: Float[Tensor, "points joints"]  # how many entries of a point do
+    whole: Bool[Tensor, "points joints"]  # all of them
+
+
+def hang_entries(skeleton: Skeleton, skin: Skin, of_entry: Int[Tensor, " entries"], points: int) -> Hanging:
+    """`of_entry` tells for each entry which point it is a part of."""
+    below = subtree(skeleton.parents).to(skin.entry_weight)[:, joint_of_entries(skin)]
+    parts = below.new_zeros(points, len(skeleton.parents)).index_add_(0, of_entry, below.mT)
+    return Hanging(below, parts, (parts > 0) & (parts == torch.bincount(of_entry, minlength=points)[:, None]))
+
+
 def make_pairs(skeleton: Skeleton, skin: Skin, final: Int[Tensor, " candidates"]) -> Pairs:
     """`final` tells for each of the skin's points which point of the body it is a part of."""
     joints, points = len(skeleton.parents), int(final.max()) + 1 if len(final) else 0
-    below = subtree(skeleton.parents).to(skin.entry_weight)[:, joint_of_entries(skin)]  # joints, entries
     of_entry = final[skin.entry_point]
-    parts = below.new_zeros(points, joints).index_add_(0, of_entry, below.mT)
-    whole = (parts > 0) & (parts == torch.bincount(of_entry, minlength=points)[:, None])
+    below, parts, whole = hang_entries(skeleton, skin, of_entry, points)
     if whole.sum() < MOSTLY * (parts > 0).sum():
         whole = torch.zeros_like(whole)
     joint, entry = torch.nonzero(below * ~whole[of_entry].mT, as_tuple=True)

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
 
-from fitting.bodies.levers import subtree
-from fitting.bodies.skinning import joint_of_entries
+from fitting.bodies.bends import stacked
+from fitting.bodies.levers import ROUNDING, Hanging, hang_entries, masses, subtree
 from fitting.types import Parameters
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from fitting.bodies.decoded import Decoder
 
 LEAST = 8  # points that are worth a group
-ROUNDING = 1e-6  # of the longest lever: shorter ones are what a regression left
 
 
 class Turn(NamedTuple):
@@ -96,12 +93,10 @@ class Products:
         """Adds J'J to the lower triangle of `matrix` and J' pull to `along`: J is d functional . point by unknowns."""
         from fitting.bodies.kernel_products import add_products
 
-        steps = [decoder.steps(parameters[decoder.block.name])[:, 0] for decoder in self.decoders]
-        most = max((some.shape[2] for some in steps), default=0)
-        every = torch.cat([pad(some, (0, most - some.shape[2])) for some in steps] or [pull[:, :0]], dim=1)
+        steps = stacked([d.steps(parameters[d.block.name])[:, 0] for d in self.decoders], pull)
         size = self.body.size_of(parameters)[:, 0].expand(len(pull), 1, 1)
         places = (posed.joints[:, 0] - parameters["transl"]) / size
-        given = (posed.entries[:, 0], self.body.skin.entry_weight, posed.rotations[:, 0], places, every)
+        given = (posed.entries[:, 0], self.body.skin.entry_weight, posed.rotations[:, 0], places, steps)
         of_body = functional * size[..., None]  # all but the place grows with the body
         arrays = [t.contiguous().numpy() for t in (*given, of_body, 1 / size[:, 0, 0], pull, extra)]
         add_products(self.plan, *arrays, matrix.numpy(), along.numpy())
@@ -137,31 +132,9 @@ def turns_of(body: SkinnedBody, decoders: Sequence[Decoder], places: Mapping[str
     return found
 
 
-class Hanging(NamedTuple):
-    """Which entries of each point hang on which joint."""
-
-    of_point: list[np.ndarray]  # entries
-    below: np.ndarray  # joints, entries
-    in_part: np.ndarray  # points, joints: some of the point's entries do
-    as_whole: np.ndarray  # all of them, and they make up the point
-
-    def entries(self, point: int, joint: int) -> list[int]:
-        every = self.of_point[point]
-        return every[self.below[joint, every]].tolist()
-
-
-def hanging(body: SkinnedBody) -> Hanging:
-    below = subtree(body.skeleton.parents).numpy()[:, joint_of_entries(body.skin).numpy()] > 0
-    is_of = body.skin.entry_point.numpy() == np.arange(body.skin.points)[:, None]
-    counts = is_of.astype(int) @ below.T
-    is_one = abs(is_of @ body.skin.entry_weight.numpy() - 1) < ROUNDING
-    as_whole = (counts == is_of.sum(axis=1)[:, None]) & is_one[:, None]
-    return Hanging([np.flatnonzero(row) for row in is_of], below, counts > 0, as_whole)
-
-
 class Group(NamedTuple):
     points: list[int]
-    above: list[int]  # the joint that they hang on as a whole, and all that it hangs on; empty: there is none
+    above: list[int]  # from the root, all that they hang on as a whole, their anchor last; empty: there is none
 
     @property
     def is_anchored(self) -> bool:
@@ -170,22 +143,16 @@ class Group(NamedTuple):
 
 def grouped(body: SkinnedBody, hangs: Hanging) -> list[Group]:
     """Points that hang on a joint as a whole, the furthest out that has enough of them; then the others together."""
+    is_one = (masses(body.skin).sum(dim=1) - 1).abs() < ROUNDING
+    as_whole = (hangs.whole & is_one[:, None]).numpy()
     left, found = np.ones(body.skin.points, dtype=bool), []
     for joint in reversed(range(len(body.skeleton.parents))):  # children stand behind their parents
-        on = left & hangs.as_whole[:, joint]
+        on = left & as_whole[:, joint]
         if on.sum() >= LEAST:
-            found.append(Group(np.flatnonzero(on).tolist(), ancestors(body, joint)))
+            above = subtree(body.skeleton.parents)[:, joint].numpy()
+            found.append(Group(np.flatnonzero(on).tolist(), np.flatnonzero(above).tolist()))
             left &= ~on
     return [*found, Group(np.flatnonzero(left).tolist(), [])] if left.any() else found
-
-
-def ancestors(body: SkinnedBody, joint: int) -> list[int]:
-    """The joint itself and all that it hangs on."""
-    found = []
-    while joint >= 0:
-        found.append(joint)
-        joint = body.skeleton.parents[joint]
-    return found
 
 
 class Lists:
@@ -208,7 +175,9 @@ class Draft:
     def __init__(
         self, body: SkinnedBody, turns: Mapping[int, Turn], places: Mapping[str, slice], more: Sequence[int]
     ) -> None:
-        self.body, self.turns, self.more, self.hangs = body, turns, list(more), hanging(body)
+        self.body, self.turns, self.more = body, turns, list(more)
+        self.hangs = hang_entries(body.skeleton, body.skin, body.skin.entry_point, body.skin.points)
+        self.below, self.in_part = self.hangs.below.numpy() > 0, self.hangs.parts.numpy() > 0
         self.constants, self.owners = coefficients_of(body, places)
         # Slots without constants are no slots.
         self.is_slot = self.constants.any(axis=(2, 3))
@@ -223,14 +192,14 @@ class Draft:
 
     def add(self, group: Group) -> None:
         # What moves the anchor moves all of its points alike: bones above it.
-        common = np.isin(self.slot_joint, [*group.above[1:], -1]) & group.is_anchored
+        common = np.isin(self.slot_joint, [*group.above[:-1], -1]) & group.is_anchored
         self.add_outer(group, common)
         self.add_inner(group, common)
 
     def add_outer(self, group: Group, common: np.ndarray) -> None:
         """What moves the group as one: joints, the place, and bones, which any of its points tells."""
         any_point = group.points[0]
-        over = [self.turns[j] for j in reversed(group.above) if j in self.turns]
+        over = [self.turns[j] for j in group.above if j in self.turns]
         about = sorted({c for turn in over for c in turn.columns()})
         self.chain.rows += [(turn.joint, about.index(turn.first), turn.row, turn.size) for turn in over]
         self.outer_transl.append(len(about) if self.place and group.is_anchored else -1)
@@ -257,20 +226,21 @@ class Draft:
             self.transl_at = len(columns)
             columns += self.place
         inner = [joint for joint in self.turns if joint not in group.above]
-        turning = [joint for joint in inner if self.hangs.in_part[group.points, joint].any()]
+        turning = [joint for joint in inner if self.in_part[group.points, joint].any()]
         columns += sorted({c for joint in turning for c in self.turns[joint].columns()})
         self.columns.rows += columns
         self.columns.close()
         for row, point in zip(range(0, 2 * len(group.points), 2), group.points, strict=True):
             self.points.rows.append(point)
-            self.entries.rows += self.hangs.of_point[point].tolist()
+            entries = np.flatnonzero(self.body.skin.entry_point.numpy() == point)
+            self.entries.rows += entries.tolist()
             self.entries.close()
             for slot in np.flatnonzero(~common[point] & self.is_slot[point]):
                 self.slots.rows.append((self.slot_joint[point, slot], point, row))
                 self.slot_constants.append(self.constants[point, slot])
-            for turn in (self.turns[joint] for joint in turning if self.hangs.in_part[point, joint]):
+            for turn in (self.turns[joint] for joint in turning if self.in_part[point, joint]):
                 self.pairs.rows.append((turn.joint, columns.index(turn.first), turn.row, turn.size, point, row))
-                self.parts.rows += self.hangs.entries(point, turn.joint)
+                self.parts.rows += entries[self.below[turn.joint, entries]].tolist()
                 self.parts.close()
         for made in (self.points, self.slots, self.pairs):
             made.close()

@@ -44,11 +44,12 @@ def person_layout(name: str, names: tuple[str, ...]) -> Layout:
     def at(points: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(place[point] for point in points if point in place)
 
-    groups = {group: tuple(k for k, n in enumerate(names) if without_side(n) in w) for group, w in _BODY_GROUPS.items()}
+    def parts(words: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(k for k, n in enumerate(names) if without_side(n) in words)
+
+    groups = {group: parts(words) for group, words in _BODY_GROUPS.items()}
     groups["body"] = _joined(groups)
-    groups["legs"] = tuple(
-        k for k, n in enumerate(names) if without_side(n) in ("knee", "ankle", *_BODY_GROUPS["feet"])
-    )
+    groups["legs"] = parts(("knee", "ankle", *_BODY_GROUPS["feet"]))
     features = {g: at(tuple(FACE70.point_names[k] for k in points)) for g, points in FACE70.groups.items()}
     groups |= {f"{side}_hand": at(hand_names(side)) for side in ("left", "right")} | features
     groups["face"] = _joined({g: points for g, points in features.items() if g != "contour"})

@@ -11,14 +11,14 @@ from fitting.compiled import MATH
 
 @njit(cache=True, nogil=True, fastmath=MATH)
 @no_type_check
-def finish(bend, place, units, matrix, scale):
-    """In natural steps, the lower triangle: first the diagonal as it stands to `scale`, then with the bend of unknowns
-    `place`."""
+def finish(bend, place, units, matrix, diagonal):
+    """In natural steps, the lower triangle: first the diagonal as it stands to `diagonal`, then with the bend of
+    unknowns `place`."""
     n = len(units)
     for k in range(len(matrix)):
         target = matrix[k]
         for i in range(n):
-            scale[k, i] = target[i, i]
+            diagonal[k, i] = target[i, i]
         for i in range(len(place)):
             for j in range(i + 1):
                 target[place[i], place[j]] += bend[k, i, j]

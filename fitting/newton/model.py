@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fitting.beliefs import Frames, add_surface, unit_vector
 from fitting.camera import focal_slopes, pixel_rows
-from fitting.compiled import products, takes
+from fitting.compiled import alone, takes
 from fitting.newton.beliefs import BELIEFS, add_beliefs
 from fitting.newton.limbs import limbs_of
 from fitting.newton.marks import are_marks, marks_of
@@ -115,8 +115,12 @@ class Newton:
             if residuals is not None:
                 add_surface(frames, term, scene, item_weights(term, residuals))
         units = unit_vector(problem, problem.local)
-        sums = self.compiled_sums if self.products else self.plain_sums
-        matrix, scale, along = sums(problem, scene, rows, frames.own[:, 0], units.to(problem.K))
+        matrix, natural, seen = frames.own[:, 0], units.to(problem.K), self.seen(problem, scene, rows)
+        if self.products:
+            diagonal, along = self.assemble_compiled(matrix, problem, scene, seen, natural)
+        else:
+            diagonal, along = self.assemble(matrix, self.by_pixels(problem, scene, seen), natural)
+        scale = (diagonal * natural.square()).double().clamp(min=LEAST)
         gradient = along.double()
         for name, slope in slopes.items():
             gradient[:, problem.local[name]] += slope[:, 0]
@@ -128,37 +132,36 @@ class Newton:
             reach[:, turns] = REACH
         return Model(gradient, matrix, scale, reach)
 
-    def plain_sums(
-        self, problem: Problem, scene: Scene, rows: Tensor, matrix: Tensor, units: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `assemble`."""
-        return self.assemble(matrix, self.by_pixels(problem, scene, rows) if self.marks else None, units)
-
-    def compiled_sums(
-        self, problem: Problem, scene: Scene, rows: Tensor, matrix: Tensor, units: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same by compiled code."""
+    def assemble_compiled(
+        self,
+        matrix: Float[Tensor, "rows n n"],
+        problem: Problem,
+        scene: Scene,
+        seen: Seen | None,
+        units: Float[Tensor, " n"],
+    ) -> tuple[Float[Tensor, "rows n"], Float[Tensor, "rows n"]]:
+        """`assemble` by compiled code."""
         from fitting.newton.kernel import finish
 
-        assert self.products is not None
-        scale, along = matrix.new_empty(matrix.shape[:2]), matrix.new_zeros(matrix.shape[:2])
-        seen = self.seen(problem, scene, rows)
+        assert self.products is not None and seen is not None
+        diagonal, along = matrix.new_empty(matrix.shape[:2]), matrix.new_zeros(matrix.shape[:2])
         extra = seen.functional[:, 0, :, :, :0]
         if "focal" in problem.local:
             extra = (focal_slopes(scene.posed.points, seen.K)[:, 0] * seen.root)[..., None]
-        with products().limit(limits=1):
+        with alone():
             weighted = seen.functional[:, 0] * seen.root[..., None]
             self.products.add(scene.parameters, scene.posed, weighted, seen.pull, extra, matrix, along)
-        bend, places = matrix[:, :0, :0], [torch.arange(turns.start, turns.stop) for turns in self.turns]
+        bend = matrix[:, :0, :0]
         if self.turning:
             bend = problem.body.bend(scene.parameters, scene.posed, seen.forces, self.turning)[:, 0]
-        place = torch.cat(places) if places else torch.arange(0)
-        finish(*(t.numpy() for t in (bend, place, units, matrix, scale)))
-        return matrix, (scale * units.square()).double().clamp(min=LEAST), along
+        place = torch.cat([torch.arange(0), *(torch.arange(turns.start, turns.stop) for turns in self.turns)])
+        finish(*(t.numpy() for t in (bend, place, units, matrix, diagonal)))
+        return diagonal, along
 
-    def by_pixels(self, problem: Problem, scene: Scene, rows: Tensor) -> ByPixels:
-        """What all keypoints say."""
-        seen = self.seen(problem, scene, rows)
+    def by_pixels(self, problem: Problem, scene: Scene, seen: Seen | None) -> ByPixels | None:
+        """What all keypoints say, if any say something."""
+        if seen is None:
+            return None
         parameters, root = scene.parameters, seen.root
         weighted = seen.functional * root[:, None, :, :, None]
         columns = [limb.columns(parameters, scene.posed, weighted, seen.K, root) for limb in self.limbs]
@@ -167,7 +170,9 @@ class Newton:
         bend = problem.body.bend(parameters, scene.posed, seen.forces, self.turning)
         return ByPixels(columns, seen.pull, bend[:, 0])
 
-    def seen(self, problem: Problem, scene: Scene, rows: Tensor) -> Seen:
+    def seen(self, problem: Problem, scene: Scene, rows: Tensor) -> Seen | None:
+        if not self.marks:
+            return None
         parts = [marks.select(rows).slopes(scene.pixels[:, 0]) for marks in self.marks]
         slope, weight = (sum(same[1:], start=same[0]) for same in zip(*parts, strict=True))
         root = weight.sqrt()
@@ -177,21 +182,21 @@ class Newton:
 
     def assemble(
         self, matrix: Float[Tensor, "rows n n"], pixels: ByPixels | None, units: Float[Tensor, " n"]
-    ) -> tuple[Tensor, Float[Tensor, "rows n"], Float[Tensor, "rows n"]]:
+    ) -> tuple[Float[Tensor, "rows n"], Float[Tensor, "rows n"]]:
         """Beliefs' matrix in steps as that of everything in natural steps, in place, its lower triangle; the diagonal
         of Gauss-Newton's, and the pixels' slopes by steps."""
-        scale, along = matrix.new_empty(matrix.shape[:2]), matrix.new_zeros(matrix.shape[:2])
+        diagonal, along = matrix.new_empty(matrix.shape[:2]), matrix.new_zeros(matrix.shape[:2])
         natural = units[:, None] * units
         for first in range(0, len(matrix), FEW):
             few = slice(first, first + FEW)
             part = matrix[few]
             if pixels is not None:
                 self.add_columns(part, along[few], pixels.during(few))
-            scale[few] = part.diagonal(dim1=1, dim2=2)
+            diagonal[few] = part.diagonal(dim1=1, dim2=2)
             if pixels is not None and pixels.bend is not None:
                 self.add_bend(part, pixels.bend[few])
             part *= natural
-        return matrix, (scale * units.square()).double().clamp(min=LEAST), along
+        return diagonal, along
 
     def add_columns(self, matrix: Tensor, along: Tensor, pixels: ByPixels) -> None:
         """Gram matrix and slopes of pixels, limb by limb; limbs share points with the trunk alone."""

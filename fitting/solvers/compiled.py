@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fitting.compiled import is_there, products
+from fitting.compiled import alone, is_there
 from fitting.solvers.chain import TOGETHER, Carry, Eliminated, Forward, Links, Passed, Right
 
 LEAST_FRAMES = 256  # of a chain: to load the code takes as long as it saves on so many
@@ -36,7 +36,7 @@ def definite_steps(
     from fitting.solvers.kernel_newton import take_steps
 
     step, predicted = gradient.new_zeros(len(rows), gradient.shape[1]), gradient.new_empty(len(rows))
-    with products().limit(limits=1):
+    with alone():
         take_steps(*(t.numpy() for t in (matrix, gradient, scale, reach, rows, damping, step, predicted)))
     return step, predicted
 
@@ -85,7 +85,7 @@ def eliminate(
     carried_border = torch.cat([carry.border, carried[..., None]], dim=-1)
     schur, solved = tie.new_zeros(1, m + 1, m + 1), tie.new_empty(1, count, n)
     given = arrays(own, border, here, links.own, links.near, links.far, carried_own, carried_border, tie)
-    with products().limit(limits=1):
+    with alone():
         take_out(*given, *arrays(kept.inverse, kept.tie, kept.border, solved, schur), TOGETHER)
     forward = None if right is None else Forward(solved, carried_border[..., m], schur[:, :m, m])
     return Passed(kept, Carry(carried_own, carried_border[..., :m], tie), schur[:, :m, :m], forward)
